@@ -97,12 +97,12 @@ def watched() -> Mapping[type[Model], Watched]:
 
 
 def attribute(instance: Any, actor: Actor) -> None:
-    """Say who is about to write this row. The admin does it for each row that a person edits."""
+    """Set who is about to write this row. The admin does it for each row that a person edits."""
     setattr(instance, _ACTOR, actor)
 
 
 def actor_of(instance: Any) -> Actor:
-    """Return who was said to write this row."""
+    """Return the actor that `attribute` set for this row."""
     actor: Actor = getattr(instance, _ACTOR, UNATTRIBUTED)
     return actor
 
@@ -136,6 +136,7 @@ def digest_of(instance: Any, what: Watched | None = None) -> str:
 
     Each event carries it, so that a state that no event explains shows.
     """
+    # By keys and plain values, not by names for people: renaming a team must not change the digest of its members' rows.
     what = what or _watched[type(instance)]
     state: dict[str, Any] = {}
     for name in (*what.fields, *what.sealed):

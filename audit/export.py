@@ -14,7 +14,7 @@ BATCH = 2000
 
 
 def export(events: QuerySet[AuditEvent]) -> Iterator[str]:
-    """Lines for `events`, with the place in the tree of those that are sealed. Keyset-paged: memory stays flat."""
+    """Yield a line for each of `events`, with the place in the tree of those that are sealed. Keyset pages keep memory flat."""
     after = 0
     while page := list(events.filter(id__gt=after).select_related("leaf").order_by("id")[:BATCH]):
         for event in page:

@@ -64,6 +64,7 @@ def record_many(events: Sequence[Event]) -> None:
             (raised,), (ids,) = number([], first=[_raise_numbers(events)], also=[(EVENTS, len(events))])
             write_new(_numbered(events, raised, ids))
     except BaseException:
+        # A caller that catches this error must not commit its change without the event.
         transaction.set_rollback(True)
         raise
 
@@ -109,7 +110,8 @@ def _numbered(events: Sequence[Event], raised: Sequence[Row], ids: Sequence[int]
     """Return the rows of events, to be written in this transaction. `raised`: what `_raise_numbers` returned; `ids`: one for each event."""
     counts = Counter(event.subject for event in events)
     numbers = {subject: last - counts[subject] for subject, last in raised}
-    # The MAC shows a change that is made before an event is sealed.
+    # The MAC shows a change that is made before an event is sealed: a person who can write to the database has no SECRET_KEY.
+    # The key is hashed in once, and this state is copied for each event.
     rows: list[tuple[Any, ...]] = []
     macs: list[tuple[int, bytes]] = []
     begun = hmac.new(_mac_keys()[0], digestmod="sha256")

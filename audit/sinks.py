@@ -68,6 +68,7 @@ class FileSink:
 
     def publish(self, note: str) -> None:
         """Append, unless the file is as far already: two sealers that finish at once may come here in either order."""
+        # O_APPEND and the lock: a second process that publishes at once neither overwrites this note nor mixes with it.
         statement = read_statement(note)
         descriptor = os.open(self.path, os.O_CREAT | os.O_APPEND | os.O_RDWR, 0o600)
         with os.fdopen(descriptor, "r+b") as file:
@@ -91,7 +92,7 @@ class FileSink:
             return None
 
     def notes(self) -> Iterator[str]:
-        """Every note of the file, oldest first, read as it is asked for."""
+        """Yield every note of the file, oldest first."""
         with self.path.open(encoding="utf-8", errors="replace") as file:
             yield from split_notes(file)
 

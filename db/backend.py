@@ -12,7 +12,7 @@ from django.db import connection
 
 @cache
 def on_postgresql() -> bool:
-    """Otherwise it is SQLite. (Asked a hundred times for each certificate: Django's `connection` looks itself up each time.)"""
+    """Return whether this is PostgreSQL; otherwise it is SQLite. Kept, because it is asked a hundred times for each certificate."""
     return connection.vendor == "postgresql"
 
 

@@ -25,7 +25,10 @@ def move_machine_clock(by: timedelta) -> None:
 
 
 def database_now() -> datetime:
-    """Return the database's time now, aware, UTC: microseconds on PostgreSQL, milliseconds on SQLite. Goes on inside a transaction."""
+    """Return the database's time now, aware, UTC: microseconds on PostgreSQL, milliseconds on SQLite.
+
+    `clock_timestamp()`, not `now()`: the time goes on within a transaction, which may have waited for a lock.
+    """
     return read(CLOCK)
 
 

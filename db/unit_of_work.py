@@ -51,7 +51,7 @@ class UnitOfWork:
             raise
 
     def _take_back(self) -> None:
-        """Rows that were changed in memory are again as they are stored, so that their caller may repeat the work."""
+        """Set rows that were changed in memory back to what is stored, so that the caller may repeat the work."""
         for row, name, value in reversed(self._before):
             setattr(row, name, value)
 
@@ -75,6 +75,7 @@ class UnitOfWork:
         `was`: values that the stored row must still have; if it has not, `StaleRow` is raised at the
         end. Several updates of one row are written once, and the first `was` counts.
         """
+        # In memory at once: steps of the same unit that come later see the new state.
         for name, value in values.items():
             self._before.append((row, name, getattr(row, name)))
             setattr(row, name, value)
@@ -111,7 +112,7 @@ class UnitOfWork:
             _check(key[0], sum(next(written) for _ in group), len(changes[key]))
 
     def _by_guard(self) -> dict[tuple[type[models.Model], tuple[tuple[str, Any], ...]], dict[Any, Values]]:
-        """Changes that are written together: of one model, under one condition."""
+        """Return the changes that are written together: of one model, under one condition."""
         groups: dict[tuple[type[models.Model], tuple[tuple[str, Any], ...]], dict[Any, Values]] = {}
         for (model, pk), change in self._changes.items():
             groups.setdefault((model, tuple(change.was.items())), {})[pk] = change.values

@@ -32,6 +32,7 @@ class BoundedCalls:
             requests.exceptions.ConnectTimeout: too many earlier calls still hang. `act` was not
                 called, so nothing was sent.
         """
+        # Not waited for: a caller that waits here would hold its worker as the hanging calls hold theirs.
         if not self._free.acquire(blocking=False):
             raise requests.exceptions.ConnectTimeout("too many earlier calls still wait for it")
         future: Future[T] = Future()

@@ -40,6 +40,8 @@ def mark_compromised(spki: str, reason: str, *, now: datetime, actor: Actor) -> 
     """Refuse a recorded public key permanently, at every channel. Returns whether it was not
     blocked before. Needs an open transaction.
     """
+    # FOR UPDATE waits for everybody who shares the row: those who record a key, a CSR or a certificate on it. What they commit
+    # is visible to the caller's next query, so that no certificate on the key is overlooked.
     row = PublicKey.objects.select_for_update().filter(pk=spki).first()
     if row is None or row.blocked_at is not None:
         return False
@@ -51,6 +53,7 @@ def mark_compromised(spki: str, reason: str, *, now: datetime, actor: Actor) -> 
 
 def block_public_key(spki: str, *, team: str, reason: str, now: datetime, actor: Actor) -> bool:
     """Block a public key whether it was seen before or not, such as that of a private key that somebody pasted."""
+    # The row is made first where it is missing: a lock on a row that does not exist would hold nobody up.
     PublicKey.objects.bulk_create([PublicKey(spki_sha256=spki, team=team, recorded_at=now)], ignore_conflicts=True)
     return mark_compromised(spki, reason, now=now, actor=actor)
 

@@ -14,7 +14,7 @@ _ECDSA: dict[type, ec.ECDSA] = {type(made): ec.ECDSA(made) for made in _CURVE_HA
 
 
 def ecdsa_with(algorithm: hashes.HashAlgorithm) -> ec.ECDSA:
-    """ECDSA with that hash. (Those in use are made once: pyca looks at each new one for longer than a field is read.)"""
+    """Return ECDSA with that hash. Those in use are made once, which saves pyca's checks in each signature."""
     return _ECDSA.get(type(algorithm)) or ec.ECDSA(algorithm)
 
 

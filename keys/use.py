@@ -76,7 +76,7 @@ def sign_digest_with(key: Key, digest: bytes, *, for_status: bool = False) -> by
 
 
 def _states(keys: Sequence[Key]) -> dict[UUID, str]:
-    """As they are now in the database: the callers' rows may be older than a report of compromise."""
+    """Return the states as they are now in the database: the callers' rows may be older than a report of compromise."""
     return {key.pk: key.state for key in read(partial_selection(Key, ("id", "state"), id={key.pk for key in keys}))}
 
 
@@ -84,6 +84,7 @@ def _check(key: Key, states: Mapping[UUID, str], *, for_status: bool) -> None:
     state = states.get(key.pk)
     if state == Key.State.ACTIVE or (for_status and state == Key.State.COMPROMISED):
         return
+    # What this process keeps of the key goes too, so that no later call signs with it from memory.
     get_key_backend(key.backend).forget(ref_of(key))
     if state is None or state == Key.State.DESTROYED:
         raise KeyNotFound(f"The key {key} was destroyed; nothing is signed with it.", next_step="Ask for a certificate with a new key.")

@@ -102,15 +102,19 @@ def evaluate(
 
     `waivers`: those in force; the ones that do not cover the request are not looked at.
     """
+    # 1. Every rule, also after a failure: people mend all faults of a request at once. A rule under a waiver is judged again with
+    #    the waiver's parameters.
     case = Case(facts, requester, on)
     covering = tuple(one for one in waivers if one.covers(facts, requester))
     judged = [_judge(rule, case, covering) for rule in ruleset.rules]
     checks = tuple(check for found, _ in judged for check in found)
     outcome = _outcome(checks)
+    # 2. For a refusal what would pass, else whom to ask.
     suggestion, advice = None, ""
     if outcome is Outcome.DENY:
         suggestion = _smallest_change(ruleset, case, covering)
         advice = suggestion.text if suggestion else _whom_to_ask(ruleset, case, covering)
+    # 3. With all that the decision follows from, so that anybody can repeat it from the record.
     return Decision(
         outcome,
         checks,
@@ -128,6 +132,7 @@ def evaluate(
 
 def _judge(rule: Rule, case: Case, waivers: Sequence[Waiver]) -> tuple[tuple[Check, ...], str]:
     """Return the checks of a rule, and the waiver that makes them milder than they would be."""
+    # A waiver is named only where it makes the decision milder: a list of waivers that were not needed would hide the one that was.
     checks, used = tuple(rule.checks(case)), ""
     for waiver in waivers:
         if waiver.rule == rule.name and _severity(checks):
@@ -169,6 +174,7 @@ def _smallest_change(ruleset: RuleSet, case: Case, waivers: Sequence[Waiver]) ->
     for _ in range(MAX_CANDIDATES):
         if not queue:
             return None
+        # `_order` decides between equal costs: without it facts would be compared, and the result would depend on their fields.
         cost, _order, facts, texts = heapq.heappop(queue)
         here = Case(facts, case.requester, case.on)
         failing = _failing_rules(ruleset, here, waivers)
@@ -184,6 +190,7 @@ def _smallest_change(ruleset: RuleSet, case: Case, waivers: Sequence[Waiver]) ->
 
 def _suggestion(before: RequestFacts, after: RequestFacts, texts: tuple[str, ...]) -> Suggestion:
     changes = _changes(before, after)
+    # Names and key of an external CSR are signed by its owner; only validity and profile can be changed for it.
     text = "; ".join(texts)
     if before.csr_brought and set(changes) - {"validity_days", "profile", "ekus"}:
         text += "; send a new CSR"

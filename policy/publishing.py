@@ -48,6 +48,7 @@ def publish_as(version: PolicyVersion, *, user: Any, now: datetime, effective_fr
         row = PolicyVersion.objects.select_for_update(of=("self",)).select_related("drafter", "policy").filter(pk=version.pk).first()
         if row is None or row.stamp != version.stamp:
             raise PolicyConflict(f"{version} was changed since you saw it. Look at the draft again before you publish it.")
+        # The account's row is locked while the authors are compared: it is not given another person's id in the meantime.
         lock_account(user)
         alone = _is_alone(row, user)
         data: dict[str, Value] = {"single_officer": True} if alone else {}
@@ -96,12 +97,14 @@ def publish_version(version: PolicyVersion, *, actor: Actor, now: datetime, effe
 def _publish(
     version: PolicyVersion, *, actor: Actor, now: datetime, effective_from: datetime | None, also: Mapping[str, Value]
 ) -> PolicyVersion:
+    # 1. Never into the past: a decision is explained by the version that was in force when it was made.
     start = effective_from or version.proposed_from or now
     if start < now:
         raise PolicyConflict(
             f"{version} cannot take effect in the past ({start.isoformat()}). Publish it from now on, or from a later date."
         )
     with transaction.atomic():
+        # 2. Under the lock: still a draft, alone at its moment, and readable.
         row = PolicyVersion.objects.select_for_update().select_related("policy").get(pk=version.pk)
         if row.is_published:
             raise PolicyConflict(
@@ -114,6 +117,7 @@ def _publish(
                     f"{other} begins at the same moment ({start:%d %b %Y %H:%M} UTC). Choose another date, or withdraw it first."
                 )
         _ = row.ruleset  # a draft that cannot be read must not come into force: raises PolicyCorrupt
+        # 3. In force from its date on, with its event. A trigger refuses every later change of the row.
         row.state, row.effective_from, row.published_at, row.published_by = PolicyVersion.State.PUBLISHED, start, now, actor.name
         row.save()
         data = {"version": row.version, "digest_sha256": row.digest, "effective_from": start.isoformat()} | dict(also)
@@ -172,6 +176,7 @@ def version_found(policy_name: str, found: Found | None) -> tuple[PolicyVersion,
     """Return the version, read and parsed once a process, and whether waivers count beside it. Raises PolicyMissing."""
     if found is None:
         raise PolicyMissing(policy_name)
+    # By digest and time of publication too, not by the id alone: a restored database may use the id for another version.
     key, waivers = found[:3], found[3]
     version = _read.get(key)
     if version is None:

@@ -74,13 +74,13 @@ class WitnessKey:
             raise NoteRefused(f"The cosignature of {self.name} does not hold.") from exc
         return datetime.fromtimestamp(seconds, UTC)
 
-    def find(self, note: str, answer: str) -> tuple[str, datetime] | None:
-        """Return the line of this witness among the lines of an answer, and its time; None where there is none.
+    def find(self, note: str, reply: str) -> tuple[str, datetime] | None:
+        """Return the line of this witness among the lines of a reply, and its time; None where there is none.
 
         Lines of unknown keys are passed over (C2SP signed-note). Raises NoteRefused for what is no signature
         line, and for a line of this key that does not hold.
         """
-        for name, blob in signature_lines(answer):
+        for name, blob in signature_lines(reply):
             if name == self.name and blob[:4] == self.key_id:
                 line = f"{MARK}{name} {base64.b64encode(blob).decode()}\n"
                 return line, self.cosigned_at(note, line)

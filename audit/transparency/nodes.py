@@ -41,6 +41,7 @@ def complete(epoch: int, size: int) -> int:
     made = 0
     level = 1
     while (wanted := size >> (TILE_HEIGHT * level)) > 0:
+        # Only what is missing at the end: full tiles never change, and a tile that was removed is for `verify_audit` to report.
         last = TreeNode.objects.filter(epoch=epoch, level=level).order_by("-node_index").first()
         first = 0 if last is None else last.node_index + 1
         wanted = min(wanted, first + MOST_AT_ONCE)

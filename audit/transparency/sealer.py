@@ -115,6 +115,8 @@ def start_epoch(*, actor: Actor, at: datetime) -> int:
 
 def _begin_epoch(signer: Signer, *, actor: Actor, at: datetime) -> tuple[int, CompactRange, str]:
     """Write the first leaf of a new epoch. Returns the epoch's number, its tree and the note to publish."""
+    # Above every epoch that a sink knows: the restored database may not know the newest one, and two trees under one origin
+    # would look like a fork.
     tip = Checkpoint.objects.order_by("-epoch", "-tree_size").first()
     outside = _outside(signer.verifier())
     epoch = max([tip.epoch if tip else 0, *(statement.epoch for statement in outside)]) + 1
@@ -127,6 +129,7 @@ def _begin_epoch(signer: Signer, *, actor: Actor, at: datetime) -> tuple[int, Co
         "outside_size": furthest.size if furthest else 0,
         "outside_root": furthest.root.hex() if furthest else "",
     }
+    # The leaf names both: what the database has of the old tree, and the last that left it. So verifiers see how much was lost.
     subject = f"audit:epoch-{epoch}"
     record(EventType.AUDIT_EPOCH_STARTED, subject=subject, actor=actor, at=at, data=data)
     leaves, _ = _unsealed(1, subject=subject)
@@ -155,6 +158,7 @@ def _lock() -> bool:
 
 def _tip() -> tuple[int, CompactRange]:
     """Return the epoch and its tree as last signed. Raises TreeRefused when leaves, frontier and root do not agree."""
+    # No leaf is read but the last: the frontier leads to the signed root, whatever the length of the log.
     tip = Checkpoint.objects.order_by("-epoch", "-tree_size").first()
     epoch = tip.epoch if tip else 1
     last = SealedLeaf.objects.order_by("-epoch", "-leaf_index").values_list("epoch", "leaf_index").first()
@@ -195,6 +199,7 @@ def _compare_with_sinks(verifier: Verifier, epoch: int, tree: CompactRange) -> N
             roots = Checkpoint.objects.filter(epoch=epoch, tree_size=statement.size).values_list("root_hash", flat=True)
             if [as_bytes(root) for root in roots] != [statement.root]:
                 raise TreeRefused(f"The tree of {statement.size} leaves in the database is not the one signed outside. {_RESTORED}")
+    # Again, at each run: a sink that failed after the last commit gets it now. A sink that has it already leaves it.
     if tree.size:
         _publish(Checkpoint.objects.values_list("note", flat=True).get(epoch=epoch, tree_size=tree.size))
 
@@ -223,6 +228,8 @@ def _unsealed(limit: int, *, subject: str = "") -> tuple[list[tuple[int, bytes]]
 
 def _append(signer: Signer, epoch: int, tree: CompactRange, leaves: list[tuple[int, bytes]]) -> str:
     """Write leaves and checkpoint, and delete the events from the list of unsealed ones. Returns the signed note."""
+    # Leaves, the shorter list of unsealed events and the checkpoint are one transaction: a leaf without a signature, or an event
+    # in both lists, is a change that `verify_audit` reports.
     rows = []
     for event_id, leaf in leaves:
         rows.append((event_id, epoch, tree.size, leaf))

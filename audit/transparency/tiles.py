@@ -89,6 +89,7 @@ def content_of_tile(epoch: int, name: TileName, *, size: int) -> bytes:
         raise NoSuchTile(name.path)
     if name.level >= 0:
         return b"".join(tile(epoch, name.level, name.index, name.width))
+    # Entries are written anew from the events: a reader hashes them and finds an event that was altered since it was sealed.
     start = name.index * TILE_WIDTH
     events = AuditEvent.objects.filter(leaf__epoch=epoch, leaf__leaf_index__gte=start, leaf__leaf_index__lt=start + name.width).order_by(
         "leaf__leaf_index"

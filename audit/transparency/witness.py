@@ -57,6 +57,7 @@ def ask_witness(witness: Witness, *, now: datetime) -> Cosignature | None:
     Effects: one or two HTTP calls outside any transaction; then the cosignature and the state of the
     witness, in one transaction. Raises WitnessFailed, after the failure is in the state.
     """
+    # 1. The newest checkpoint, unless this witness has cosigned it already.
     name = witness.key.name
     state, _ = WitnessState.objects.get_or_create(witness=name, defaults={"tried_at": now, "since": now})
     newest = Checkpoint.objects.order_by("-epoch", "-tree_size").first()
@@ -66,6 +67,7 @@ def ask_witness(witness: Witness, *, now: datetime) -> Cosignature | None:
     if known == newest.tree_size:
         WitnessState.objects.filter(pk=name).update(tried_at=now, error="")
         return None
+    # 2. The witness verifies the consistency proof and signs; its line is verified here before anybody relies on it.
     try:
         line, signed_at = _cosigned(witness, newest, known)
         _check_time(newest, signed_at, now)
@@ -73,6 +75,8 @@ def ask_witness(witness: Witness, *, now: datetime) -> Cosignature | None:
         why = _reason(exc)
         WitnessState.objects.filter(pk=name).update(tried_at=now, error=why[:300])
         raise WitnessFailed(f"{name}: {why}") from exc
+    # 3. The line, and from which tree the next proof begins. A crash before this costs one more exchange: the witness names the
+    #    size that it knows.
     with transaction.atomic():
         found, _ = Cosignature.objects.get_or_create(checkpoint_id=newest.pk, witness=name, defaults={"line": line, "signed_at": signed_at})
         WitnessState.objects.filter(pk=name).update(
@@ -84,7 +88,7 @@ def ask_witness(witness: Witness, *, now: datetime) -> Cosignature | None:
 def _check_time(newest: Checkpoint, signed_at: datetime, now: datetime) -> None:
     """Raise WitnessFailed for a time at which nobody can have signed this checkpoint.
 
-    Who verifies a proof later believes the witness's time, and so does the alert for a silent witness.
+    Verifiers of a proof rely on the witness's time, and so does the alert for a silent witness.
     """
     if newest.created_at - CLOCK_TOLERANCE <= signed_at <= now + CLOCK_TOLERANCE:
         return
@@ -153,7 +157,7 @@ def _post(witness: Witness, body: str) -> tuple[int, str, str]:
 
 
 def _read(response: requests.Response) -> bytes:
-    """Return the body of a short answer. Raises WitnessFailed for one that is long or drips."""
+    """Return the body of a short reply. Raises WitnessFailed for one that is long or comes too slowly."""
     until = time.monotonic() + _WHOLE_SECONDS
     content = b""
     for part in response.iter_content(4096):

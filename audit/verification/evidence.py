@@ -85,7 +85,7 @@ def _wrong_with(row: EpochKey, newest: Checkpoint | None, verifier: Verifier | N
 
 
 def _cosignatures(findings: Findings) -> None:
-    """A witness that is not configured any more cannot be verified: its lines are passed over."""
+    """Verify each cosignature again. Those of a witness that is not configured any more cannot be verified, which is an alarm."""
     keys = {one.key.name: one.key for one in configured_witnesses()}
     known = set(Cosignature.objects.order_by().values_list("witness", flat=True).distinct())
     for name in sorted(known - set(keys)):

@@ -69,6 +69,7 @@ def examine(findings: Findings) -> None:
 
 
 def _numbers(findings: Findings, subject: str, highest: int, last_seq: int | None) -> None:
+    """Name the first gap of a subject. An event that was deleted before it was sealed shows nowhere else."""
     for event_id, seq, place in _all(_FIRST_OUT_OF_STEP, [subject]):
         missing = (
             f"event {place} of the subject is missing" if seq > place else f"number {seq} of the subject is taken twice or is not positive"

@@ -72,6 +72,7 @@ class TreeExaminer:
     def _epoch(self, epoch: int) -> None:
         walk = _Walk(epoch, self.findings)
         self._check_start(epoch)
+        # A note may be of an empty tree. The pass stops at each size that a checkpoint or a note from outside names.
         self._outside_at(walk, stored=None)
         while rows := fetch(_LEAVES, [epoch, walk.next_index, BATCH]):
             checkpoints = self._checkpoints(epoch, walk.next_index, rows[-1][0] + 1)
@@ -120,7 +121,7 @@ class TreeExaminer:
         self.before = checkpoint
 
     def _checkpoint(self, walk: _Walk, checkpoint: Checkpoint) -> None:
-        """Return whether signature, row and tree agree. Only then the pass continues from this checkpoint."""
+        """Compare the signed note, its row and the tree. After a difference the signed root counts, not the row's."""
         self.newest_size = checkpoint.tree_size
         self._in_order(checkpoint)
         root = as_bytes(checkpoint.root_hash)

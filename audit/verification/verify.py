@@ -64,15 +64,19 @@ def verify(*, now: datetime, checkpoints: Iterable[str] | None = None, verifier:
     Without them every note of each sink is compared, under the key in audit.pub. With them nothing that the database, the sinks
     or audit.pub hold is trusted: the tree is computed from the events and must be the one of every note in the file.
     """
+    # 1. The triggers: without them everything below may be true by chance only.
     findings = Findings()
     if missing := missing_triggers(connection):
         findings.add(f"Triggers are missing, off or altered, so the log could be changed: {', '.join(missing)}. `migrate` puts them back.")
+    # 2. What was signed and kept outside, read before the database: the database may only be ahead of it.
     if checkpoints is None:
         outside, verifier = _from_sinks(findings)
     elif verifier is None:
         raise ValueError("Checkpoints from outside are worth nothing without the key that signed them.")
     else:
         outside = _from_file(checkpoints, verifier, findings)
+    # 3. The tree, computed from the events; then what needs no tree: numbers without gaps, events that wait, what proofs are
+    #    made of.
     examiner = TreeExaminer(findings, verifier, outside, now=now)
     examiner.run()
     rows.examine(findings)

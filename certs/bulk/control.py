@@ -26,9 +26,10 @@ def pause(order: BulkOrder, *, authority: Authority) -> BulkOrder:
     """
     authority.check_may_operate(order)
     row = _locked(order, State.RUNNING, State.PAUSED, verb="paused")
-    # Again behind the lock, as below: who lost the right while this waited changes nothing.
+    # Again behind the lock, as below: a person who lost the right while this transaction waited changes nothing.
     authority.check_may_operate(row)
     theirs = authority.operates_for_every_team
+    # A pause by the team does not replace one by the security team: the team could end its own.
     if row.state == State.PAUSED and (row.paused_by_security_team or not theirs):
         raise _conflict(row, verb="paused")
     _take_back(row, BulkChunk.State.WAITING)
@@ -79,6 +80,8 @@ def retry_failed(order: BulkOrder, *, authority: Authority) -> int:
     failed = CertificateRequest.objects.filter(bulk_item__order=row, state=S.FAILED).exclude(stopped_at="")
     if not failed.exists():
         raise Conflict(f"No line of {row.public_id} failed.", next_step="Lines that the policy refused need a new order.")
+    # Only the chunks are marked. The requests stay failed until their chunk begins, so that the limits on what is in the
+    # queue hold for them too, and a retry of ten thousand lines does not overtake other teams.
     within = Q(bulk_item__number__gte=OuterRef("first"), bulk_item__number__lte=OuterRef("last"))
     chunks = row.chunks.filter(Exists(failed.filter(within)), retry=False)
     numbers = list(chunks.select_for_update().order_by("pk").values_list("first", "last"))
@@ -104,6 +107,7 @@ def _check_may_go_on(order: BulkOrder, authority: Authority) -> None:
 
 def _take_back(row: BulkOrder, state: BulkChunk.State) -> None:
     """Take back chunks that are in the queue and not begun: their messages will find nothing to do."""
+    # Locked, as `make_requests` locks them: a chunk has either begun, and goes on, or begins no more.
     queued = row.chunks.select_for_update().filter(state=BulkChunk.State.QUEUED).order_by("pk")
     begun = CertificateRequest.objects.filter(bulk_item__order=row)
     for chunk in queued:

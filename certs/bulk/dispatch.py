@@ -53,6 +53,8 @@ def dispatch_on_commit() -> None:
 
 def dispatch() -> int:
     """Publish as many chunks as have a place in the queue. Returns how many."""
+    # Published after the commit. A crash in between leaves chunks that are queued and have no message: the sweeper publishes
+    # them again. Before the commit, a worker could find its chunk not yet queued and do nothing.
     chosen = _choose()
     if chosen:
         publish(chosen)
@@ -91,7 +93,7 @@ def _chain_of(chunk: BulkChunk) -> chain:
 @transaction.atomic
 def _choose() -> list[BulkChunk]:
     """Choose waiting chunks that have a place: round robin by team, then by order, within the limits of teams, CAs and key backends."""
-    # 1. One dispatcher chooses at a time.
+    # 1. One dispatcher chooses at a time: two at once would each count the same free places.
     advisory_lock(_ADVISORY_LOCK)
     # 2. Orders that have something to begin: running ones, and cancelled ones of which failed lines are to be tried again.
     submitted = BulkOrder.objects.filter(submitted_at__isnull=False)
@@ -99,7 +101,8 @@ def _choose() -> list[BulkChunk]:
     again = BulkChunk.objects.filter(state=State.WAITING, retry=True).values("order")
     cancelled = submitted.filter(state=BulkOrder.State.CANCELLED, pk__in=again)
     orders = sorted([*running, *cancelled], key=lambda order: (order.submitted_at, order.pk))
-    # 3. What is in the queue, and what was done.
+    # 3. What is in the queue, and what was done. A chunk whose requests wait for a CA or a key backend is still queued
+    #    and keeps its place, so that an outage stops its orders without a rule of its own.
     queued = BulkChunk.objects.filter(state=State.QUEUED)
     columns = ("order_id", "order__team_id", "order__issuer_id", "key_backend")
     done = BulkChunk.objects.filter(state=State.DONE, order__state=BulkOrder.State.RUNNING).order_by().values_list("order__team")
@@ -115,7 +118,7 @@ def _choose() -> list[BulkChunk]:
             break
         chosen.append(waiting[order.pk].pop(0))
         places.take(_Queued(order.pk, order.team_id, order.issuer_id, chosen[-1].key_backend))
-    # 5. A chunk that was paused or cancelled in the meantime does not go.
+    # 5. Lock the chosen ones. A chunk that was paused or cancelled since step 4 is not WAITING any more, and stays.
     now = database_now()
     ids = set(select_keys(BulkChunk, lock=Lock.UPDATE, id={chunk.pk for chunk in chosen}, state=State.WAITING))
     update(BulkChunk, {pk: {"state": State.QUEUED, "queued_at": now} for pk in ids})
@@ -168,6 +171,7 @@ def end_chunk(chunk_id: int) -> bool:
     One whose failed lines are to be tried again by now goes back to those that wait.
     """
     closed = _close(chunk_id)
+    # While there are chunks to publish, an order whose last chunk this was is finished by the sweeper, some seconds later.
     if closed and not dispatch():
         finish(closed.order_id)
     return closed is not None
@@ -178,6 +182,7 @@ def _close(chunk_id: int) -> BulkChunk | None:
     chunk = next(iter(select(BulkChunk, lock=Lock.UPDATE, id=chunk_id, state=State.QUEUED)), None)
     if chunk is None or _unsettled(chunk):
         return None
+    # A person asked for another try while the chunk's other lines were under way: it waits for its turn again.
     if chunk.retry:
         closed: dict[str, Any] = {"state": State.WAITING, "queued_at": None}
     else:
@@ -238,6 +243,7 @@ def _begin_again(queued: Sequence[BulkChunk]) -> None:
     for task in sorted({first_task_of(chunk) for chunk in never_began}):
         chosen += [chunk for chunk in never_began if first_task_of(chunk) == task][: room_in(queue_of(task, bulk=True))]
     if chosen:
+        # The time is written before they are published, so that the next sweep, seconds later, does not publish them again.
         update(BulkChunk, {chunk.pk: {"queued_at": now} for chunk in chosen}, only_if={"state": State.QUEUED})
         publish(chosen)
 

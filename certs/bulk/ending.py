@@ -32,20 +32,28 @@ def finish_ready() -> int:
 
 @transaction.atomic
 def finish(order_id: int) -> bool:
-    """Running -> done (a cancelled one stays cancelled), if nothing is left to do. Checks that itself, so any caller may try."""
+    """Running -> done (a cancelled one stays cancelled), if nothing is left to do. Checks that itself, so any caller may try.
+
+    Returns whether it ended the order. Effects, in one transaction: the order with its final
+    counts, `bulk:completed`, a notice to the requester.
+    """
+    # 1. Lock the order. Of two workers that end the last chunks at once, the second finds it finished: one mail.
     found = select(BulkOrder, lock=Lock.UPDATE, id=order_id, finished_at=None, state=(State.RUNNING, State.CANCELLED))
     order = next(iter(found), None)
     if order is None or order.chunks.filter(state__in=OPEN_CHUNKS).exists():
         return False
+    # 2. Closed chunks are not enough: a line that waits for an approval belongs to none that is open.
     tally = counts(order)
     if tally.under_way or tally.held or tally.awaiting_approval:
         return False
+    # 3. The order with its counts, so that its page counts 50,000 lines no more.
     now = database_now()
     state = State.DONE if order.state == State.RUNNING else State.CANCELLED
     update(BulkOrder, {order.pk: {"state": state, "finished_at": now, "ended_as": asdict(tally)}})
     outcomes = ("issued", "refused", "failed", "invalid", "cancelled", "left_out")
     data = {"lines": tally.total} | {name: getattr(tally, name) for name in outcomes}
     record(EventType.BULK_COMPLETED, subject=order.subject, actor=WORKER, at=now, data=data)
+    # With the time: failed lines that are tried again end the order once more, with a mail of its own.
     notify(
         Topic.ISSUED,
         key=f"bulk:{order.public_id}:{now:%Y%m%d%H%M%S}",

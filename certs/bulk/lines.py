@@ -62,6 +62,7 @@ def spec_changed(spec: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any
 def suggestion_applies(item: BulkItem) -> bool:
     """Return whether a change of the line's own fields is enough. It is not for a key in an external CSR."""
     changes = set((item.suggestion or {}).get("changes", {}))
+    # Names and key of an external CSR are signed by its owner: only its owner can change them.
     known = {"validity_days", "profile"} | (set() if item.spki_der else {"key", "common_name", "dns_names", "ip_addresses"})
     return bool(changes) and changes <= known
 
@@ -77,7 +78,7 @@ def items_of(order: BulkOrder, chunk: BulkChunk) -> Any:
 
 
 def lines_condition(order: BulkOrder, chunk: BulkChunk) -> tuple[str, list[Any]]:
-    """The same as a condition in SQL on columns of certs_bulkitem, with its parameters."""
+    """Return the condition of `items_of` in SQL, on columns of certs_bulkitem, with its parameters."""
     return (
         f"order_id = %s AND number BETWEEN %s AND %s AND {among_texts('outcome')}",
         [order.pk, chunk.first, chunk.last, text_list(chosen_outcomes(order))],

@@ -41,6 +41,7 @@ def judge_lines(
     lines: Collection[Line], *, requester: Requester, title: str, issuer: str | None = None, notes: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Return what an order would be, line by line. Nothing is kept, and an idempotency key is not used up."""
+    # Without the key: it would mark the first order, and the real one would be refused as another content.
     asker = replace(requester, idempotency_scope="", idempotency_key="")
     order = judged(lines, requester=asker, title=title, issuer=issuer, notes=notes)
     try:
@@ -63,15 +64,19 @@ def order_at_once(
     Until it is submitted nobody sees the order, so an interrupted one leaves nothing behind. Raises
     LinesRefused, with nothing kept and the key not used up, and what `draft` and `submit_order` raise.
     """
+    # 1. Evaluate the lines. The idempotency key may have found an order that was submitted before: that one is the result.
     order = judged(lines, requester=requester, title=title, issuer=issuer, notes=notes)
     if order.state not in (BulkOrder.State.JUDGING, BulkOrder.State.DRAFT):
         return order
     try:
         _refuse(order, options)
+        # 2. Open and submit in one transaction: a crash in between would leave a draft that its caller does not know of.
         with transaction.atomic():
             opened = open_draft(order) if order.state == BulkOrder.State.JUDGING else order
             return submit_order(opened, authority=requester.authority, with_refused=not options.only_allowed)
     except PortalError:
+        # 3. Nothing of a refused order is kept, so that the same idempotency key works for the corrected lines. (Where the
+        #    process dies before this, the sweeper deletes the order.)
         if order.state == BulkOrder.State.JUDGING:
             discard(order)
         raise

@@ -79,6 +79,8 @@ def _counted(order: BulkOrder, since: datetime | None = None) -> tuple[Tally, in
     """Return the same, and how many certificates were issued after `since`: of 50,000 lines one pass is enough."""
     if order.finished_at is not None and order.ended_as is not None and order.ended_as["failed"] == _failed(order, order.ended_as):
         return Tally(**order.ended_as), 0
+    # Lines of chunks that are settled are known without reading them: of a running order of 50,000 lines only those of
+    # the chunks under way are counted.
     known, first, last = _known_of_chunks(order, since)
     sql = (
         "SELECT r.state, r.held_since IS NOT NULL, count(*), count(*) FILTER (WHERE r.state = 'completed' AND r.state_changed_at > %s) "
@@ -94,6 +96,7 @@ def _counted(order: BulkOrder, since: datetime | None = None) -> tuple[Tally, in
             name = _OF_STATE.get(S(state)) or ("held" if held else "under_way")
             found[name] = found.get(name, 0) + count
             recent += lately
+    # Lines without a request are the rest. In a cancelled order they are cancelled, once no chunk can begin any more.
     over = order.state == BulkOrder.State.CANCELLED and not order.chunks.filter(state=BulkChunk.State.QUEUED).exists()
     rest = "cancelled" if over else "waiting"
     found[rest] = found.get(rest, 0) + max(0, order.total - order.not_submitted - sum(found.values()))
@@ -115,6 +118,7 @@ def _known_of_chunks(order: BulkOrder, since: datetime | None) -> tuple[int, int
             issued.append((first, lines))
         else:
             others.append((first, last))
+    # One range, which the index of (order, number) serves; issued chunks within it are counted with the others.
     low, high = (min(first for first, _ in others), max(last for _, last in others)) if others else (0, -1)
     return sum(lines for first, lines in issued if not low <= first <= high), low, high
 

@@ -66,6 +66,7 @@ def unreplaced(rows: QuerySet[Certificate], *, now: datetime) -> Iterator[list[U
     rows = rows.order_by("not_after", "pk").only(*COLUMNS)
     beyond = Q()
     while page := list(rows.filter(beyond)[:CHUNK]):
+        # The query above has left out what was renewed; this also finds new certificates for the same names.
         replaced, under_way = replaced_among(page), _under_way(page)
         left = [Unreplaced(one, under_way.get(one.pk)) for one in page if one.pk not in replaced]
         yield [one for one in left if one.needs_attention(now)]

@@ -61,6 +61,7 @@ def budget_of_run() -> Budget:
         .annotate(count=Count("pk"))
     )
     rates = {} if settings.PKI_RENEW_BUDGET else measured_rates()
+    # By the CA that will sign, not by the one that issued: after a roll-over they differ.
     minutes = int(EVERY.total_seconds()) // 60
     left, targets = {}, {}
     for issuer in Issuer.objects.exclude(alias=""):
@@ -82,6 +83,7 @@ def measured_rates() -> dict[int, float]:
     what one worker reaches.
     """
     newest = Attempt.objects.aggregate(newest=Max("pk"))["newest"] or 0
+    # The newest ids, not the last hours: a bound by time would read all that a busy day has written.
     rows = (
         Attempt.objects.filter(pk__gt=newest - SAMPLE, step=STEP, outcome="done", closed_at__isnull=False)
         .annotate(taken=F("closed_at") - F("opened_at"))

@@ -140,15 +140,18 @@ def check_expiry(*, begin: bool = True) -> Checked:
     A second run, also at the same time, renews nothing twice and notifies no person twice. Effects:
     requests with their chains, mails, alerts, `renewal_blocked` of certificates, audit events.
     """
+    # 1. How much this run may begin at each CA, and which days have so many certificates that they are spread.
     done, now = Checked(), database_now()
     budget, crowded = budget_of_run(), crowds(now)
 
     def is_wanted(one: Candidate) -> bool:
         return one.is_near(now) and not (one.is_due(now) and waits_for_slot(one, crowded, now=now))
 
+    # 2. Renew and request approvals, those that have ended first: their servers are without a valid certificate now.
     note_switched_off(now=now)
     for candidates in _chunks((lately_ended(now), unrenewed(now)), is_wanted):
         _check_candidates(candidates, done, budget, now=now, begin=begin)
+    # 3. Alerts, mails and reminders, about what the renewals above have come to.
     for name, part in NIGHTLY:
         _alone(name, part, done, now=now)
     return done
@@ -280,19 +283,22 @@ def _alert_failed(certificate: Certificate, exc: Exception, *, now: datetime) ->
 
 
 def _check(certificates: Sequence[Certificate], done: Checked, budget: Budget, *, now: datetime, begin: bool) -> None:
-    # 1. What the last renewals came to, which the people concerned are to know.
+    # 1. What the last renewals came to, which the people concerned are to know. Before the next ones
+    #    begin: a failed request is cancelled then.
     last = _last_renewals([c.pk for c in certificates])
     note_failures([(last[c.pk], c) for c in certificates if c.pk in last and last[c.pk].state == S.FAILED], now=now)
-    # 2. Plan all but those whose last renewal a person stopped.
+    # 2. Plan all but those whose last renewal a person stopped: the portal does not overrule that person.
     stopped = {c.pk: why for c in certificates if (why := _stopped_by_a_person(last.get(c.pk)))}
     plans = plan_renewals([c for c in certificates if c.pk not in stopped], at=now)
-    # 3. Begin what may begin, as far as the budget of its CA goes. An approval costs the CA nothing.
+    # 3. Begin what may begin, as far as the budget of its CA goes. An approval costs the CA nothing, and
+    #    is requested before the certificate is due: people need days.
     worthless = issuers_to_replace()
     due = [plan for plan in plans if candidate_of(plan.certificate, worthless).is_due(now)]
     need_approval = [plan for plan in plans if plan.verdict is Verdict.NEEDS_APPROVAL]
     ready = [plan for plan in due if plan.verdict is Verdict.GO]
     affordable = [plan for plan in ready if budget.take(plan.issuer.pk)]
     done.left += len(ready) - len(affordable)
+    # One transaction, which locks the certificates: of two runs at once the second one finds the first one's requests.
     renewals = begin_renewals([*affordable, *need_approval], actor=SCHEDULE, channel=Channel.SCHEDULE, begin=begin)
     begun = [renewal for renewal in renewals if not renewal.already]
     asking = [renewal for renewal in begun if renewal.plan.verdict is Verdict.NEEDS_APPROVAL]
@@ -371,6 +377,7 @@ def retire_superseded(*, now: datetime) -> int:
     days = settings.PKI_REVOKE_SUPERSEDED_AFTER_DAYS
     if not days:
         return 0
+    # Only where the replacement is good and its request completed: else a service would lose its only valid certificate.
     rows = Certificate.objects.filter(
         status=Certificate.Status.GOOD,
         not_after__gt=now,

@@ -54,6 +54,7 @@ def _keep_expiring(team: Team, rows: QuerySet[Certificate], *, now: datetime) ->
 @transaction.atomic
 def _keep_expired(team: Team, rows: QuerySet[Certificate], *, now: datetime) -> None:
     alerts = OperatorAlert.objects.filter(kind=AlertKind.EXPIRED, cause=_cause(team))
+    # From the opening of the alert, not from today: one that stays open for months would forget the certificates that it names.
     opened = alerts.filter(closed_at__isnull=True).values_list("raised_at", flat=True).first()
     settled = alerts.filter(closed_by__isnull=False).aggregate(last=Max("closed_at"))["last"]
     since = (opened or now) - LOOK_BACK

@@ -85,11 +85,15 @@ def plan_renewals(
     at: datetime,
     target: Issuer | None = None,
 ) -> list[RenewalPlan]:
-    """Return a plan for each certificate, in order; two evaluations of the policy for the whole batch. `user`: who renews, None for
-    the portal itself, which renews in the name of the first requester. `target`: the CA that issues, for a
-    forecast; else `issuer_now` decides. Select RELATED with the certificates.
+    """Return a plan for each certificate, in order; two evaluations of the policy for the whole batch.
+
+    Args:
+        certificates: read with RELATED.
+        user: who renews; None for the portal itself, which renews in the name of the first requester.
+        target: the CA that issues, for a forecast; else `issuer_now` decides.
     """
     blocked = blocked_keys({c.spki_sha256 for c in certificates})
+    # Once for each CA, not for each certificate: the answer takes up to three queries.
     targets = {issuer.pk: target or issuer_now(issuer) for issuer in {c.issuer_id: c.issuer for c in certificates}.values()}
     drafts = [_draft(c, key_option, user, targets[c.issuer_id], blocked=c.spki_sha256 in blocked, at=at) for c in certificates]
     return _finished(drafts, key_option, user, at=at)
@@ -124,11 +128,15 @@ def _check_names(certificate: Certificate, csr: CSRFacts) -> None:
 
 def _finished(drafts: Sequence[RenewalPlan], key_option: KeyOption, user: object, *, at: datetime) -> list[RenewalPlan]:
     """Evaluate drafts, adapt those that the policy would allow in another form, and look for approvals that they inherit."""
+    # 1. Each draft by the policy in force.
     first = _judged(drafts, at=at)
+    # 2. The adapted ones once more: what the policy suggested for one rule may break another, so a suggestion is only used
+    #    after an evaluation has allowed it.
     adapted = [_adapted(plan, key_option, user) for plan in first]
     again = [number for number, (before, after) in enumerate(zip(first, adapted, strict=True)) if before is not after]
     for number, plan in zip(again, _judged([adapted[number] for number in again], at=at), strict=True):
         adapted[number] = plan
+    # 3. Approvals last: they count for the digest of the content that will be requested, not of the first draft.
     return _with_approvals(adapted, at=at)
 
 
@@ -156,7 +164,12 @@ def _draft(
     at: datetime,
     csr: CSRFacts | None = None,
 ) -> RenewalPlan:
-    """`csr`: of the key to use. `blocked`: whether that key, else the certificate's, is blocked."""
+    """Return the plan before the policy has evaluated it.
+
+    `csr`: of the key to use. `blocked`: whether that key, else the certificate's, is blocked.
+    """
+    # 1. The content, as it was requested and not as the certificate has it: a CA may have shortened the validity, and each
+    #    renewal would be shorter than the one before.
     request, notes = certificate.request, list[str]()
     spec = CertificateSpec(
         common_name=request.common_name,
@@ -176,6 +189,7 @@ def _draft(
             f"{certificate.cert_id} was requested until {request.not_after.isoformat()}; the new certificate is valid for the same "
             f"length of time, {spec.validity_days} days from now."
         )
+    # 2. The CA, which may be another by now.
     old = certificate.issuer
     if issuer.pk != old.pk:
         why = f"no longer issues ({old.get_state_display()})"
@@ -183,17 +197,21 @@ def _draft(
             why = "has been succeeded" if old.successor_id is not None else "is replaced"
         notes.append(f"{old.name} {why}; {issuer.name} issues instead.")
     plan = RenewalPlan(certificate, spec, issuer, new_key=False, digest="", changed=issuer.pk != old.pk or request.not_after is not None)
+    # 3. What stops the renewal whatever the policy says.
     if stops_lineage(certificate):
         reason = f"{certificate.cert_id} is revoked ({certificate.revocation.reason}), so nothing follows it."
         return replace(plan, verdict=Verdict.STOPPED, reason=reason, advice="Request a new certificate if one is needed.")
     if issuer.state != Issuer.State.ACTIVE:
         reason = f"{old.name} no longer issues ({old.get_state_display()}), and no CA has taken over from it."
         return replace(plan, verdict=Verdict.REFUSED, reason=reason, advice="An operator rolls it over with `manage.py roll_over_ca`.")
+    # A CA near its own end cuts the validity (RFC 5280 6.1). A renewal that ends no later than the certificate that it renews
+    # would be due as soon as it is issued.
     ending = ending_of(issuer, spec.validity, now=at)
     if ending and (ending.refusal or (ending.note and ending.at <= certificate.not_after)):
         reason = ending.refusal or f"A new certificate would end no later than {certificate.cert_id}. {ending.note}"
         return replace(plan, verdict=Verdict.REFUSED, reason=reason, advice="An operator rolls it over with `manage.py roll_over_ca`.")
     notes += advice_on(spec, issuer, now=at)
+    # 4. The key.
     if csr is None:
         plan = _with_key(plan, key_option, notes, blocked=blocked)
     elif blocked:
@@ -233,6 +251,7 @@ def _with_key(plan: RenewalPlan, key_option: KeyOption, notes: list[str], *, blo
 
 
 def _digest(plan: RenewalPlan, user: object) -> str:
+    """Return the digest by which an approval of the earlier request counts for the renewal, or does not."""
     """Return the first request's own digest where nothing but the key differs and the requester is the same, else a new one."""
     certificate = plan.certificate
     same_person = user is None or getattr(user, "pk", None) == certificate.requester_id
@@ -324,6 +343,7 @@ def _with_approvals(plans: Sequence[RenewalPlan], *, at: datetime) -> list[Renew
     asking = {plan.digest for plan in plans if plan.verdict is Verdict.NEEDS_APPROVAL}
     if not asking:
         return list(plans)
+    # The terms of the version in force: an older approval counts only as long as today's policy lets it.
     version, _ = evaluate_many([], at=at)
     ruleset = version.ruleset
     found = approvals_for(asking, valid_days=ruleset.approval_valid_days, terms=ruleset.approval, at=at)

@@ -83,8 +83,8 @@ def replace_then_revoke(
             field="cert_id",
             next_step="Revoke it now.",
         )
-    # 1. The replacement first, in its own transaction: asking again finds it. A plan without a
-    #    replacement cannot be; a replacement without a plan is a renewal that was wanted anyway.
+    # 1. The replacement first, in its own transaction. A crash after it leaves a renewal with a new key,
+    #    which was wanted anyway, and the same call again finds it. A plan is never without a replacement.
     replacement = _replacement(renewed, csr, authority=authority, channel=channel)
     # 2. The plan. The certificate's row is locked, so that two callers agree on one plan.
     with transaction.atomic():
@@ -118,6 +118,7 @@ def replace_then_revoke(
 
 
 def _replacement(certificate: Certificate, csr: bytes, *, authority: Authority, channel: str) -> CertificateRequest:
+    """Return the renewal with another key, begun where there is none."""
     existing = living_renewals([certificate.pk]).get(certificate.pk)
     if existing is not None and not existing.key_reused:
         return existing
@@ -183,6 +184,7 @@ def _carry_out(pk: int) -> bool:
     if plan is None:
         return False
     now, certificate, authority = database_now(), plan.certificate, _authority(plan)
+    # What is on the key now, not when it was planned: a certificate that was issued on it since is revoked too.
     on_key = {one.cert_id for one in on_same_key(certificate, authority=authority, now=now)}
     revoke(
         certificate,

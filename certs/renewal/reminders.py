@@ -111,6 +111,7 @@ def remind(*, now: datetime) -> int:
 
 
 def _digests(now: datetime) -> dict[str, Digest]:
+    """Return the digest of each recipient who had none today."""
     had_one = set(OutgoingMail.objects.filter(dedup_key=_key(now)).values_list("recipient", flat=True))
     circles: dict[tuple[int, int | None, int], list[str]] = {}
     digests: dict[str, Digest] = {}
@@ -123,6 +124,7 @@ def _digests(now: datetime) -> dict[str, Digest]:
             stage = stage_of(certificate.not_after, now)
             if stage is None:
                 continue
+            # Found once for each team, owner and stage: a thousand certificates of a team have the same recipients.
             whose = (certificate.team_id, certificate.owner_id, stage)
             if whose not in circles:
                 topic = Topic.EXPIRED if stage == EXPIRED else Topic.EXPIRING
@@ -132,6 +134,7 @@ def _digests(now: datetime) -> dict[str, Digest]:
             fresh = [recipient for recipient in circles[whose] if recipient not in known | had_one]
             for recipient in fresh:
                 digests.setdefault(recipient, Digest()).add(line)
+            # In one digest of the run only, and not where this stage was mailed before: a webhook gets each stage once.
             if fresh and not known and certificate.team_id in with_webhooks:
                 digests[fresh[0]].for_webhooks.append(certificate.pk)
     return digests
@@ -220,6 +223,7 @@ def _subject(lines: Sequence[Line], digest: Digest, now: datetime) -> str:
 
 @transaction.atomic
 def _send(recipient: str, digest: Digest, now: datetime) -> int:
+    """Write one recipient's digest. Its mail and what was reminded of are one transaction: after a crash neither is there."""
     read_names([line.certificate for line in digest.lines])
     states = states_of([line.certificate.pk for line in digest.lines], now)
     lines = [replace(line, state=states[line.certificate.pk]) for line in digest.lines]

@@ -65,9 +65,11 @@ def renew(
     authority.check_may_act(certificate)
     certificate = _fresh(certificate)
     newest = newest_of(certificate)
+    # A revoked predecessor that a good certificate follows stops nothing: the lineage goes on from the newest.
     if stops_lineage(newest):
         raise _stopped(newest)
-    # 2. Plan: the same content, evaluated by the policy in force.
+    # 2. Plan: the same content, evaluated by the policy in force. The existing renewal is read first: were it read after the
+    #    plan, one that began in between would be returned although its key may be another than the requested one.
     existing = living_renewals([certificate.pk]).get(certificate.pk)
     plan = plan_renewal(certificate, authority=authority, key_option=key_option)
     if existing is not None:
@@ -77,7 +79,8 @@ def renew(
         raise refusal_of(plan)
     # 3. Insert under locks: of two callers at once the second one gets the first one's request.
     (renewal,) = begin_renewals([plan], actor=authority.actor, user=authority.user, channel=channel, begin=begin)
-    if renewal.already:  # another caller began it since this one was planned
+    # Another caller may have begun it since this one was planned, with another key than is requested here.
+    if renewal.already:
         _check_option(certificate, renewal.request, key_option)
     return renewal
 
@@ -165,6 +168,7 @@ def _note_refusal(plan: RenewalPlan, *, actor: Actor) -> None:
 
 
 def _fresh(certificate: Certificate) -> Certificate:
+    """Return the certificate as it is now, with what a plan reads: the caller's object may be older than a revocation."""
     return Certificate.objects.select_related(*RELATED).get(pk=certificate.pk)
 
 
@@ -185,10 +189,12 @@ def begin_renewals(plans: Sequence[RenewalPlan], *, actor: Actor, user: Any = No
     """
     with UnitOfWork() as work:
         now = database_now()
+        # 1. Lock. First the rows of public keys, as everywhere: none of these keys is blocked before this transaction ends.
+        #    Then the certificates, in id order so that two callers agree, and the renewals that failed, so that nobody
+        #    resumes one before this transaction ends. Requests come last here, against the order elsewhere: whoever has
+        #    locked a failed request waits for no certificate.
         blocked = blocked_keys({plan.certificate.spki_sha256 for plan in plans if not plan.new_key})
         ids = sorted(plan.certificate.pk for plan in plans)
-        # 1. Lock: certificates in id order, so that two callers agree, then the renewals that failed:
-        #    nobody can resume them before this transaction ends.
         _, failed = read_together(
             key_selection(Certificate, lock=Lock.UPDATE, id=ids),
             selection(CertificateRequest, lock=Lock.UPDATE, renewed_from=ids, state=S.FAILED),
@@ -198,7 +204,7 @@ def begin_renewals(plans: Sequence[RenewalPlan], *, actor: Actor, user: Any = No
         doubtful = select(Certificate, id=ids, status=[str(status) for status in Certificate.SAYS_REVOKED])
         stopped = {c.pk: c for c in doubtful if stops_lineage(c)}
         existing = living_renewals(ids)
-        # 3. Which of the plans may still begin.
+        # 3. Which of the plans may still begin. In a batch the others are left out: the next run finds out why.
         fresh = []
         for plan in plans:
             pk = plan.certificate.pk
@@ -212,7 +218,8 @@ def begin_renewals(plans: Sequence[RenewalPlan], *, actor: Actor, user: Any = No
         event = (EventType.REQUEST_CANCELLED, {"state": "failed", "because_of": "a new renewal"})
         moves = [Move(request, (S.CANCELLED,), (event,), {"resume_id": None}) for request in failed if request.renewed_from_id in renewed]
         transition_many(work, moves, source=S.FAILED, actor=actor, now=now)
-        # 5. The requests, as every other request is made, and their chains.
+        # 5. The requests, as every other request is made, and their chains. Those of the schedule go to the bulk queue: a
+        #    night's renewals must not delay a person who waits for one certificate.
         requests = (
             insert_requests(work, [_admitted(plan, actor=actor, user=user, channel=channel) for plan in fresh], now=now) if fresh else []
         )

@@ -31,7 +31,9 @@ def replaced_among(certificates: Sequence[Certificate]) -> set[int]:
 
 
 def _named_again(certificates: Sequence[Certificate]) -> set[int]:
+    """Return the ids of those for whose content a later certificate was issued without being their renewal."""
     contents = _contents(certificates)
+    # One name of each is enough to find candidates by the index of names; all names are compared afterwards.
     looked_up = {min(names) for _, _, names in contents.values() if names}
     if not looked_up:
         return set()
@@ -50,6 +52,8 @@ def _named_again(certificates: Sequence[Certificate]) -> set[int]:
 
 
 def _replaces(other: Certificate, one: Certificate) -> bool:
+    """Return whether the one with the same content is issued and ends clearly later."""
+    # A third of the life where that is less than a day: certificates of some hours are replaced within the hour.
     margin = min(LATER_BY, (one.not_after - one.not_before) / 3)
     return other.issued_at > one.issued_at and other.not_after > one.not_after + margin
 

@@ -1,6 +1,6 @@
-"""Distrust an own issuing CA: its key is in the wrong hands, or the CA is given up for good.
+"""Distrust an own issuing CA: its key is in the wrong hands, or the CA is given up permanently.
 
-Relying parties learn it from the CRL of the root that certified the CA (RFC 5280 3.3), and from OCSP, which reports every
+Relying parties learn of it from the CRL of the root that certified the CA (RFC 5280 3.3), and from OCSP, which reports every
 certificate of the CA as revoked for as long as the last responder is valid (RFC 6960 2.7). No CRL and no responder is made for the
 CA from then on: somebody else could sign the opposite with its key. Its certificates are due for renewal at once.
 """
@@ -41,6 +41,8 @@ def distrust(issuer: Issuer, *, reason: RevocationReason, actor: Actor) -> Issua
     `issuer:state_changed`; for cACompromise its key is blocked. Raises Conflict for what is no own issuing CA, or is
     distrusted for another reason already.
     """
+    # 1. Lock the issuer. Each preparation of a signature shares this lock: what it has committed is in the ledger by now, and
+    #    nothing is prepared for this CA after the commit here.
     row = Issuer.objects.select_for_update(of=("self",)).select_related("parent", "key").get(pk=issuer.pk)
     if row.parent is None or row.key is None or row.certificate_der is None:
         raise Conflict(
@@ -48,6 +50,7 @@ def distrust(issuer: Issuer, *, reason: RevocationReason, actor: Actor) -> Issua
             next_step="A root cannot be revoked: remove it from the trust stores. For a CA elsewhere ask its operator.",
         )
     now = database_now()
+    # 2. The CA's certificate in the ledger of its root, from which the root's CRL is made.
     entry = _entry(row, row.parent, now)
     if row.state == Issuer.State.DISTRUSTED and entry.revoked_at is not None:
         if entry.revocation_reason != reason:
@@ -55,6 +58,7 @@ def distrust(issuer: Issuer, *, reason: RevocationReason, actor: Actor) -> Issua
                 f"{row.name} is distrusted already, as {entry.revocation_reason}.", next_step="That is final; nothing is to be done."
             )
         return entry
+    # 3. From the commit on OCSP reports every certificate of the CA as revoked, also one that is signed late.
     before, row.state = row.state, Issuer.State.DISTRUSTED
     attribute(row, actor)
     row.save(update_fields=["state"])
@@ -62,8 +66,9 @@ def distrust(issuer: Issuer, *, reason: RevocationReason, actor: Actor) -> Issua
     entry.save(update_fields=["revoked_at", "revocation_reason"])
     data = {"from": before, "to": row.state, "reason": str(reason), "serial_number": entry.serial_number}
     record(EventType.ISSUER_STATE_CHANGED, subject=f"issuer:{row.slug}", actor=actor, at=now, data=data)
+    # 4. Block a key that somebody else has. Not by `block_key`, which spares the keys of CAs because anybody could stop a CA
+    #    with it: here an operator gives the CA up.
     if reason is RevocationReason.CA_COMPROMISE:
-        # not block_key(): an operator gives the CA up here, so its key is blocked like any other
         blocked = f"the key of {row.name} is compromised"
         if block_public_key(entry.spki_sha256, team="", reason=blocked, now=now, actor=actor):
             alert_block(entry.spki_sha256, team="", reason=blocked, now=now, actor=actor)

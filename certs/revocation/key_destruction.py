@@ -38,6 +38,7 @@ def order_destruction(certificate: Certificate, *, authority: Authority, now: da
     if key is None:
         return "The key is its owner's own; the portal has only its public half."
     living = Certificate.objects.filter(spki_sha256=certificate.spki_sha256, not_after__gt=now)
+    # A hold can be released, and the certificate would be good without a key.
     held = living.filter(revocation__reason="certificateHold").exclude(status=Certificate.Status.GOOD)
     if held.exists():
         return "A certificate on this key is only on hold; release it or make the revocation final first."
@@ -67,6 +68,8 @@ def begin_destroying() -> None:
 
 def process_destructions() -> int:
     """Destroy the keys whose destruction was ordered. Returns how many were destroyed. Safe to run twice at once."""
+    # The backend is called with no transaction open; the alerts about the results follow in one of their own. After a crash
+    # in between, the next run raises those that are still true.
     results = finish_destructions()
     with transaction.atomic():
         now = database_now()

@@ -40,6 +40,8 @@ def check_proof(certificate: Certificate, *, challenge: str, signature: str) -> 
     again = "Ask for a new challenge and sign exactly that."
     # 1. The challenge is the portal's, and recent. Its prefix is required: it separates what is signed
     #    here from a text that the key's owner signs for another purpose.
+    #    No challenge is kept in the database: its own signature proves its origin and its age. It may be used twice,
+    #    for blocking a key that is blocked changes nothing.
     stale = InputRefused("The challenge is older than an hour, or not the portal's.", field="challenge", next_step=again)
     if not challenge.startswith(PREFIX):
         raise stale
@@ -58,6 +60,10 @@ def check_proof(certificate: Certificate, *, challenge: str, signature: str) -> 
 
 
 def _verify(certificate: Certificate, signature: bytes, message: bytes) -> None:
+    """Raise InvalidSignature, or ValueError for a key of another kind.
+
+    One scheme for each kind of key. The requester cannot choose a weaker hash.
+    """
     key = x509.load_der_x509_certificate(bytes(certificate.body.der)).public_key()
     match key:
         case rsa.RSAPublicKey():

@@ -63,8 +63,8 @@ def request_revocation(
     earlier = Revocation.objects.select_for_update().filter(certificate=row).first()
     current = earlier if earlier is not None and earlier.released_at is None else None
     if current is None or current.reason != reason or _changes_hold(current, authority):
-        # 2. Refuse what cannot follow. The row of a released hold is written anew: its earlier
-        #    content is in the audit log.
+        # 2. Refuse what cannot follow. A certificate has one row of a revocation, so the row of a
+        #    released hold is written anew: its earlier content is in the audit log.
         revocation = earlier or Revocation(certificate=row)
         data: dict[str, Value] = {"cert_id": row.cert_id, "reason": str(reason)}
         if current is None:
@@ -73,6 +73,8 @@ def request_revocation(
             revocation.requested_at, revocation.requested_by = now, authority.actor.name
             revocation.invalidity_date, revocation.comment = invalidity_date, comment
             revocation.by_security_team = reason is HOLD and authority.is_officer
+            # On no CRL yet. With the number of the earlier hold, the entry of an expired certificate could leave the CRL before
+            # any CRL has listed this revocation.
             revocation.released_at = revocation.lease_until = revocation.first_crl_number = None
             revocation.last_error = ""
         else:
@@ -82,10 +84,12 @@ def request_revocation(
             revocation.invalidity_date = invalidity_date or current.invalidity_date
             revocation.comment = comment or current.comment
             revocation.by_security_team = reason is HOLD and (current.by_security_team or authority.is_officer)
-        # 3. Write it as not confirmed: the CA receives the new reason too.
+        # 3. Write it as not confirmed: the CA receives the new reason too. A release under way is taken back, for a final
+        #    reason is stronger; `deliver` compares both before it records a confirmation.
         revocation.reason, revocation.confirmed_at, revocation.tries = str(reason), None, 0
         revocation.release_requested_at, revocation.release_requested_by = None, ""
         revocation.save()
+        # A new version, by which CRL segments and kept OCSP responses see that this row has changed.
         Certificate.objects.filter(pk=row.pk).update(status=row.status, status_version=F("status_version") + 1)
         note_for_digest(Topic.REVOKED, [row], now=now)
         # In the event too, so that `verify_states` finds a date or a hold's owner that SQL has changed.
@@ -96,7 +100,8 @@ def request_revocation(
         record(EventType.CERTIFICATE_REVOCATION_REQUESTED, subject=subject, actor=authority.actor, at=now, data=data)
     else:
         revocation = current
-    # 4. After the commit: deliver, and stop what would replace a certificate that nobody may use.
+    # 4. After the commit: deliver, and stop what would replace a certificate that nobody may use. Both may be lost in a crash:
+    #    the sweeper delivers and cancels too, and a renewal that is recorded late is revoked as it is recorded.
     if begin:
         transaction.on_commit(start_delivery)
     if reason is not RevocationReason.SUPERSEDED:
@@ -106,6 +111,7 @@ def request_revocation(
 
 def check_revocable(row: Certificate, reason: RevocationReason, *, now: datetime) -> None:
     """Raise Conflict for a certificate without revocation that cannot be revoked for this reason."""
+    # keyCompromise concerns the key, which may have signed things that are relied on after the certificate's end.
     if row.not_after < now and reason is not COMPROMISE:
         raise Conflict(
             f"{row.cert_id} expired on {row.not_after:%Y-%m-%d %H:%M} UTC, so no program relies on it.",
@@ -151,8 +157,9 @@ def request_release(certificate: Certificate, *, authority: Authority, begin: bo
 
     Effects: the revocation, `certificate:release_requested`.
     """
+    # Before the lock, so that a person without rights never waits for it; and again behind it, on the team of now.
     authority.check_may_act(certificate)
-    authority.check_may_act(Certificate.objects.select_for_update().get(pk=certificate.pk))  # again behind the lock
+    authority.check_may_act(Certificate.objects.select_for_update().get(pk=certificate.pk))
     revocation = Revocation.objects.select_for_update().filter(certificate=certificate).first()
     if revocation is None or revocation.released_at is not None:
         raise Conflict(f"{certificate.cert_id} is not on hold.", field="cert_id", next_step="There is nothing to release.")
@@ -169,6 +176,7 @@ def request_release(certificate: Certificate, *, authority: Authority, begin: bo
             next_step="Ask the security team, with the reason why the hold is no longer needed.",
             permission=Permission.ACT_FOR_EVERY_TEAM,
         )
+    # A CA that gets the release first would answer "not revoked", which is success, and then be told of the hold.
     if revocation.confirmed_at is None:
         raise Conflict(
             f"{certificate.issuer.name} has not confirmed the hold yet.",

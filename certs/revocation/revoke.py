@@ -38,7 +38,7 @@ from keys.public_keys import blocked_keys
 from keys.spec import blocked_names
 
 COMPROMISE = RevocationReason.KEY_COMPROMISE
-# They say something about a CA or an attribute authority (RFC 5280 5.3.1), not about one certificate.
+# Reasons about a CA or an attribute authority (RFC 5280 5.3.1), not about one certificate.
 CA_REASONS = (RevocationReason.CA_COMPROMISE, RevocationReason.AA_COMPROMISE)
 
 
@@ -94,7 +94,7 @@ def revoke(
 
     Raises NotFound, NotPermitted, Conflict, InputRefused; CSRRefused for a comment that holds a secret.
     """
-    # 1. Before the transaction: the refusal of a secret has a record, which a rollback would remove.
+    # 1. Rights, reason and comment, before the transaction: the refusal of a secret has a record, which a rollback would remove.
     authority.check_may_act(certificate)
     if reason in CA_REASONS and not authority.is_officer:
         raise InputRefused(
@@ -105,6 +105,8 @@ def revoke(
     refuse_secrets(comment, actor=authority.actor, team=certificate.team.slug, field="comment")
     with transaction.atomic():
         now = database_now()
+        # 2. The invalidityDate (RFC 5280 5.3.2) is never of the future. A requester whose clock is a little ahead, such as another
+        #    portal, is not refused: the date becomes now.
         if invalidity_date is not None:
             if invalidity_date > now + CLOCK_TOLERANCE:
                 raise InputRefused(
@@ -113,13 +115,16 @@ def revoke(
                     next_step="Use now.",
                 )
             invalidity_date = min(invalidity_date, now)
-        # 2. The key. Its row is locked before those of certificates, as everywhere.
+        # 3. The key. A block comes before the search for its certificates: one that is being recorded at this moment shares the
+        #    lock on the key's row, so either the search finds it, or it is revoked as it is recorded. The order of locks (public
+        #    key, certificate) is the same everywhere.
         blocked = case = False
         others: Sequence[Certificate] = ()
         if reason is COMPROMISE:
             blocked, case = _block_or_open_case(certificate, authority=authority, proven=proven, now=now)
             others = on_same_key(certificate, authority=authority, now=now)
-        # 3. The certificates, in the order of their keys: two such revocations at once cannot deadlock.
+        # 4. The certificates, in the order of their ids: two such revocations at once cannot deadlock. Delivery starts once for
+        #    all of them.
         chosen = [one for one in others if only is None or one.cert_id in only]
         revocations = {
             one.pk: request_revocation(
@@ -129,7 +134,7 @@ def revoke(
         }
         if begin:
             transaction.on_commit(start_delivery)
-        # 4. Destroy the key last: what still serves on it is known now.
+        # 5. The key's destruction, last: which certificates it still serves is known only now.
         refusal = order_destruction(certificate, authority=authority, now=now) if destroy_key else ""
         return Revoked(
             certificate,
@@ -146,16 +151,20 @@ def revoke(
 def _block_or_open_case(certificate: Certificate, *, authority: Authority, proven: bool, now: datetime) -> tuple[bool, bool]:
     """Block the key, or open a case for an officer. Returns whether the key is blocked, and whether a case was opened."""
     spki, team = certificate.spki_sha256, certificate.team.slug
+    # A key of the portal's backend (`key_id`) was never anywhere else, so no other party can have a right to it.
     if authority.may_decide_keys or proven or certificate.key_id is not None:
         how = ", proved by a signature" if proven else ""
         reason = f"{certificate.cert_id} is being revoked as keyCompromise{how}"
+        # All names of the key: an RSA key with another exponent has the same factors, so the block covers the modulus.
         names = blocked_names(x509.load_der_x509_certificate(bytes(certificate.body.der)).public_key())
+        # In one order, so that two blocks of the same key cannot deadlock.
         blocked = [
             block_key(name, team=team, reason=reason, now=now, actor=authority.actor, revoking=certificate.pk) for name in sorted(names)
         ]
         return all(blocked), False
     if spki in blocked_keys({spki}):
         return True, False
+    # An external key on the owner's statement alone: a CSR can be copied, so this could be another team's key.
     raise_alert(
         kind=AlertKind.KEY_CLAIMED,
         cause=key_cause(spki),
@@ -172,6 +181,7 @@ def _block_or_open_case(certificate: Certificate, *, authority: Authority, prove
 
 def revocation_result(done: Revoked) -> dict[str, Any]:
     """Return the JSON result, the same on every channel."""
+    # Read again: the caller's object is older than the revocation.
     certificate = Certificate.objects.select_related("key").get(pk=done.certificate.pk)
     revocation = Revocation.objects.get(pk=done.revocation.pk)
     result: dict[str, Any] = {

@@ -71,8 +71,10 @@ def _spki(named: str) -> str:
 
 def _unblock(spki: str, reason: str, authority: Authority) -> dict[str, Any]:
     now = database_now()
-    # the public key's row before those of certificates, as everywhere
+    # 1. Lock the public key's row, before those of certificates as everywhere. A revocation for keyCompromise locks it too, so
+    #    such a revocation is either visible to the queries below or begins after the commit.
     PublicKey.objects.select_for_update().get(pk=spki)
+    # 2. What relying parties have learned is final.
     on_key = Certificate.objects.filter(spki_sha256=spki)
     revoked = on_key.filter(revocation__reason=RevocationReason.KEY_COMPROMISE, revocation__released_at__isnull=True).first()
     if revoked is not None:
@@ -92,12 +94,14 @@ def _unblock(spki: str, reason: str, authority: Authority) -> dict[str, Any]:
             field="key",
             next_step="The key stays blocked. Make a new CA with `manage.py roll_over_ca`.",
         )
+    # 3. Take the block back, with its event.
     if not unblock_public_key(spki, reason, now=now, actor=authority.actor):
         raise Conflict(
             f"The public key {spki[:16]}… is not blocked.",
             field="key",
             next_step="Nothing is to be done.",
         )
+    # 4. Close the alerts about the block. One new alert goes to all officers, not only to the one who decided.
     for kind in (AlertKind.KEY_BLOCKED, AlertKind.KEY_CLAIMED, AlertKind.AUTHORITY_KEY_EXPOSED):
         close_alerts(kind=kind, cause=key_cause(spki), now=now)
     raise_alert(

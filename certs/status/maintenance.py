@@ -33,6 +33,7 @@ def keep_status_information() -> dict[str, int]:
     A CA past its notAfter is left out: every certificate of it has expired, and its last CRL stays
     public (RFC 5280 3.3 asks for entries until a CRL after the expiry).
     """
+    # 1. Each CA alone: one whose key cannot be used must not keep the revocations of the others from being published.
     done = {"crls": 0, "responders": 0}
     for issuer in own_issuing_cas():
         failures = Failures(issuer.name, ca_cause(issuer))
@@ -40,6 +41,7 @@ def keep_status_information() -> dict[str, int]:
             if not has_ended(issuer, now=database_now()):
                 _keep_up(issuer, failures, done)
         failures.report()
+    # 2. What is not about one CA.
     failures = Failures("The own CAs", "ca:*")
     with failures.caught("abandoned signing intents"):
         abandon_old_intents()
@@ -48,6 +50,7 @@ def keep_status_information() -> dict[str, int]:
     with failures.caught("keys of old OCSP responders"):
         destroy_old_responder_keys()
     failures.report()
+    # 3. The watch last, on what the steps above have left: it alerts before a CRL or a responder runs out.
     watch()
     return done
 

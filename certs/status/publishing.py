@@ -41,6 +41,8 @@ def refresh_point(point: CRLPoint, *, force: bool = False, actor: Actor = WORKER
     """Publish CRLs until nothing has changed. Returns the last CRL made, None for none. A CRL that
     must be withheld raises an alert.
     """
+    # A revocation that comes while a CRL is built is in the next one. Not in an endless loop: the next CRL after some rounds is
+    # the next maintenance run's.
     made = None
     for _ in range(ROUNDS):
         point.refresh_from_db()
@@ -87,6 +89,8 @@ def open_next_shard(issuer: Issuer) -> bool:
         return False
     with transaction.atomic():
         now, shard = database_now(), issuer.crl_shard + 1
+        # Compare and set: two maintenance runs at once open one shard. Certificates name the shard that the issuer's row has when
+        # they are prepared.
         if not Issuer.objects.filter(pk=issuer.pk, crl_shard=shard - 1).update(crl_shard=shard):
             return False
         CRLPoint.objects.get_or_create(issuer=issuer, shard=shard, defaults={"counted_to": top})
@@ -114,6 +118,8 @@ def abandon_old_intents() -> int:
     count = 0
     for intent in old.select_related("issuer")[:CHUNK]:
         with transaction.atomic():
+            # Compare and set against the phase `record` of its order: signed or abandoned, never both. From here on the CRL lists
+            # the serial number, whoever signs it late.
             open_ones = IssuanceIntent.objects.filter(pk=intent.pk, state=IssuanceIntent.State.INTENDED)
             if not open_ones.update(state=IssuanceIntent.State.ABANDONED, revoked_at=Coalesce(F("revoked_at"), now)):
                 continue

@@ -24,7 +24,7 @@ from keys.models import Key
 
 KEPT_ON = timedelta(days=1)  # for clocks that go wrong
 CHUNK = 50
-_WHY = "no answer of this OCSP responder can be valid any more"
+_WHY = "no response of this OCSP responder can be valid any more"
 
 
 @transaction.atomic

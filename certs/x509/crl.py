@@ -92,6 +92,7 @@ def _entry_extensions(reason: str, invalidity_date: str) -> bytes:
 
 def read_entries(run: bytes) -> Iterator[tuple[str, int]]:
     """Serial (hex) and reason code (0 when absent) of each entry in a run that `encode_entries` wrote."""
+    # No general parser: entries are read only from runs that `encode_entries` wrote, whose lengths have one octet each.
     position, end = 0, len(run)
     while position < end:
         stop = position + 2 + run[position + 1]
@@ -126,6 +127,7 @@ class CRLFrame:
             listed,
         ]
         body = b"".join(fields)
+        # The entries are counted in the length and stand outside: they are hashed and sent piece by piece.
         return bytes([0x30]) + der_length(len(body) + entries_length + len(self.after())) + body
 
     def after(self) -> bytes:

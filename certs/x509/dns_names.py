@@ -75,7 +75,7 @@ def name_from_text(text: str) -> str:
 
 
 def without_prefix(text: str) -> str:
-    """Without the kind of name that some tools write before the name itself."""
+    """Return the text without the kind of name that some tools write before the name itself."""
     return text[match.end() :] if (match := _PREFIX.match(text)) else text
 
 
@@ -106,7 +106,7 @@ def _from_people(text: str, field: str) -> str:
 
 
 def _problem(name: str, host: str) -> str:
-    """Why this is no host name; empty when it is one."""
+    """Return why this is no host name; empty when it is one."""
     if not host or not name.isascii():
         return "it is empty" if not host else "it is not ASCII"
     if "*" in host:
@@ -129,7 +129,11 @@ def _problem(name: str, host: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _is_plain_or_a_label(label: str) -> bool:
-    """RFC 5890 2.3.1: hyphens in third and fourth place are reserved; of those only A-labels that survive the round trip are names."""
+    """Return whether a label is plain or a valid A-label.
+
+    Hyphens in third and fourth place are reserved (RFC 5890 2.3.1). An A-label must survive the round trip: two spellings of
+    one name would have two owners.
+    """
     if label[2:4] != "--":
         return True
     if not label.startswith("xn--"):
@@ -167,7 +171,7 @@ def parse_ip_address(text: str) -> str | None:
 
 
 def is_within(name: str, domain: str) -> bool:
-    """Return the domain itself or anything beneath it, label by label: evilexample.test is not within example.test."""
+    """Return whether the name is the domain or beneath it, label by label: evilexample.test is not within example.test."""
     host = name.removeprefix("*.")
     return host == domain or host.endswith("." + domain)
 
@@ -183,12 +187,14 @@ def _suffixes() -> PublicSuffixList:
 
 
 def is_public_suffix(host: str) -> bool:
-    """Return a registry's own name such as com or co.uk, or one that the list does not know and that has one label."""
+    """Return whether it is a registry's own name such as com or co.uk, or a single label that the list does not know."""
     return _suffixes().privatesuffix(host) is None
 
 
 def check_ownership(name: str, domains: Iterable[str], *, field: str = "san") -> None:
     """Raises CSRRefused(forbidden_name) unless the name lies within one of the domains, and is no wildcard of a whole one."""
+    # A domain of the team first: an organisation may run a suffix such as `internal` itself. The reasons after it are for names
+    # that no team can own.
     host = name.removeprefix("*.")
     owner = owning_domain(name, domains)
     if owner is not None:

@@ -1,8 +1,8 @@
 """OCSP requests and responses (RFC 6960, the profile of RFC 9919, nonces by RFC 9654). Pure: bytes in, bytes out.
 
-A request is read tolerantly, within limits: a client that gets no answer often goes on as if the certificate were good. What is
-answered is strict DER. A response is put together by hand, for pyca's builder takes several times as long
-and knows only one certificate at a time; tests compare the two.
+A request is read tolerantly, within limits: a client that gets no response often goes on as if the certificate were good. A response
+is strict DER. It is put together by hand, for pyca's builder takes several times as long and knows only one certificate at a time;
+tests compare the two.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def _request(root: reader.Node) -> OCSPRequest:
     if len(rest) > 1 or (rest and rest[0].tag != 0xA2):
         raise MalformedRequest("something stands behind the list of certificates")
     nonce = _nonce(_extensions(rest[0])) if rest else None
-    return OCSPRequest(tuple(_asked(one) for one in asked), nonce)
+    return OCSPRequest(tuple(_cert_id(one) for one in asked), nonce)
 
 
 def _check_version(wrapped: reader.Node) -> None:
@@ -107,7 +107,7 @@ def _sequence(node: reader.Node) -> reader.Node:
     return node
 
 
-def _asked(node: reader.Node) -> CertID:
+def _cert_id(node: reader.Node) -> CertID:
     """Request ::= SEQUENCE { reqCert CertID, [0] singleRequestExtensions OPTIONAL }."""
     certificate = _sequence(node).child(0, reader.SEQUENCE)
     if len(node.children) > 2 or (len(node.children) == 2 and node.children[1].tag != 0xA0):

@@ -33,7 +33,7 @@ class KeyEncryptionKey:
 
     @property
     def id(self) -> str:
-        """Which one it is, without saying what it is."""
+        """A fingerprint of the key, by which rows name the key that they were encrypted under."""
         self.read()
         return self._id
 
@@ -86,7 +86,8 @@ class KeyEncryptionKey:
 
 
 def _write_once(path: Path, content: bytes) -> None:
-    """Whole and on the disk under its name, or not there at all; of two processes the first one's stays."""
+    """Write a file that is either whole and on the disk, or not there at all. Of two processes the first one's stays."""
+    # A link fails where the name exists, which a rename does not: another process's key may have encrypted something already.
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         with os.fdopen(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:

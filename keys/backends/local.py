@@ -83,7 +83,8 @@ class LocalKeyBackend(KeyBackend):
             rows.append(row)
             results[key_id] = self._info(name, row, private_key.public_key())
         if not _insert(rows):
-            # Of two workers with the same claim the first one's key stays, and both return it.
+            # Of two workers with the same claim the first one's key stays, and both return it. The key that was made in vain is
+            # only in this process's memory.
             stored = {row.key_id: row for row in _readable(row.key_id for row in rows)}
             names = {key_id: name for name, _, _, _, key_id in orders}
             for row in rows:
@@ -105,7 +106,7 @@ class LocalKeyBackend(KeyBackend):
         return _remote(self.load(ref))
 
     def private_keys(self, refs: Sequence[KeyRef]) -> list[Any]:
-        """One query for all of them."""
+        """Return one result of `private_key`, or its KeyBackendError, for each; one query for all of them."""
         rows = {(row.key_id, row.version): row for row in LocalKeyMaterial.objects.filter(key_id__in=[ref.key_id for ref in refs])}
 
         def opened(ref: KeyRef) -> Any:
@@ -166,6 +167,8 @@ class LocalKeyBackend(KeyBackend):
 
     def _encrypted(self, key_id: UUID, version: int, private_key: Any, *, follows: UUID | None) -> dict[str, Any]:
         """Return the columns of its row, but for when it was made: that is known as it is stored."""
+        # A data key for each row: a nonce is never used twice under one key, and a new key-encryption key needs only new wraps.
+        # The claim and version are authenticated too, so that two rows cannot be exchanged for each other.
         dek, nonce = AESGCM.generate_key(256), os.urandom(12)
         plain = private_key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
         return {

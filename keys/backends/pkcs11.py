@@ -106,6 +106,7 @@ class PKCS11KeyBackend(KeyBackend):
     def create(self, name: str, spec: KeySpec, *, key_id: UUID) -> KeyInfo:
         if spec not in self.capabilities.specs:
             raise UnsupportedKeySpec(f"The token makes no {spec.label} keys.", next_step="Ask for RSA, ECDSA or Ed25519.")
+        # A token numbers nothing and lets two objects have one label, so the claim's UUID decides what is this claim's pair.
         found = self.find(name, key_id=key_id)
         if found is not None:
             if found.spec is not spec:
@@ -175,6 +176,7 @@ class PKCS11KeyBackend(KeyBackend):
             raise KeyNotFound(f"The token has no key {ref.locator}.")
 
         def sign(message: bytes, _padding: Any, algorithm: Any) -> bytes:
+            # The key is looked up again for each signature: a handle is worth nothing after the token was away.
             with self.in_session() as session:
                 key = session.get_key(object_class=pkcs11.ObjectClass.PRIVATE_KEY, id=ref.key_id.bytes)
                 return _sign(key, message, algorithm)

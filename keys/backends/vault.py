@@ -70,6 +70,7 @@ class VaultKeyBackend(KeyBackend):
         """Create the key, read it back and compare: to a second create Vault returns the old key
         without an error, also for another type.
         """
+        # `exportable=False` is also what the role's policy allows, and `find` checks it on the key that is there.
         if spec not in _TYPES:
             raise UnsupportedKeySpec(f"Vault's transit engine makes no {spec.label} keys.", next_step="Ask for RSA, ECDSA or Ed25519.")
         self.session.call(lambda c: c.secrets.transit.create_key(name, key_type=_TYPES[spec], exportable=False, mount_point=self.mount))
@@ -104,6 +105,7 @@ class VaultKeyBackend(KeyBackend):
         def sign(message: bytes, padding: Any, algorithm: Any) -> bytes:
             return self._sign(ref, [message], padding, algorithm)[0]
 
+        # The public key on record saves a call for each signature; whoever uses the signature verifies it against that key.
         return remote_private_key(load_der_public_key(ref.spki_der) if ref.spki_der else self._public_key(ref), sign)
 
     def _public_key(self, ref: KeyRef) -> Any:
@@ -128,7 +130,7 @@ class VaultKeyBackend(KeyBackend):
         return self._sign(ref, [digest], padding, signing_hash(public_key), prehashed=True)[0]
 
     def _sign(self, ref: KeyRef, messages: Sequence[bytes], padding: Any, algorithm: Any, *, prehashed: bool = False) -> list[bytes]:
-        """The whole message goes to Vault, which hashes it; the version is always said, or a rotated key would sign with another."""
+        """Sign with one version. Vault hashes the whole message. Without the version, a key that was rotated would sign with its latest."""
         options: dict[str, Any] = {"key_version": ref.version, "mount_point": self.mount}
         if algorithm is not None:
             options |= {"hash_algorithm": _HASHES[algorithm.name], "prehashed": prehashed, "marshaling_algorithm": "asn1"}
@@ -147,7 +149,9 @@ class VaultKeyBackend(KeyBackend):
         return rotated
 
     def destroy(self, ref: KeyRef) -> None:
-        """Deletion is allowed for this one moment; only the role of docs/vault/destroy.hcl may do both."""
+        """Allow the deletion and delete. Only the role of docs/vault/destroy.hcl may do both: with `keys/+/config` a login could also
+        make a key exportable.
+        """
         if not self.exists(ref.name):
             return
         try:
@@ -205,7 +209,7 @@ class VaultKeyBackend(KeyBackend):
 
 
 def _public_key(spec: KeySpec, text: str, locator: str) -> Any:
-    """Return PEM for RSA and EC, raw base64 for Ed25519."""
+    """Return the public key. Vault shows PEM for RSA and EC, raw base64 for Ed25519."""
     try:
         if spec is KeySpec.ED25519:
             return ed25519.Ed25519PublicKey.from_public_bytes(base64.b64decode(text))
@@ -215,14 +219,14 @@ def _public_key(spec: KeySpec, text: str, locator: str) -> Any:
 
 
 def _rsa_options(padding: Any) -> dict[str, Any]:
-    """Transit signs RSA with PSS by default."""
+    """Return the options for PKCS#1 v1.5; transit signs RSA with PSS by default."""
     if padding is None:
         return {}
     return {"signature_algorithm": "pkcs1v15"}
 
 
 def _signature(result: dict[str, Any], ref: KeyRef) -> bytes:
-    """`vault:v<version>:<base64>`; an item of a batch may fail alone."""
+    """Return the signature in `vault:v<version>:<base64>`. Raises KeyBackendError: an item of a batch may fail alone."""
     if "signature" not in result:
         raise KeyOperationRefused(f"Vault did not sign with {ref.locator}: {str(result.get('error', ''))[:200]}")
     _, version, encoded = result["signature"].split(":")

@@ -94,6 +94,8 @@ class VaultSession:
             try:
                 return act(self._client(token))
             except hvac.exceptions.Forbidden:
+                # Vault returns 403 for a token that is gone and for a right that is missing. Only the first is cured by a login;
+                # a login at each missing right would fill Vault with tokens.
                 if self._lives(token):
                     raise
             return act(self._client(self._token_after(token)))

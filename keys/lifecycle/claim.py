@@ -45,6 +45,7 @@ def claim_keys(wanted: Sequence[NewKey], *, now: datetime) -> list[Key]:
     the other is not active (compromised, destroyed), is not the latest of its name, is of another type or backend, or when
     the backend does not rotate.
     """
+    # The same claim again, after a crash or by a second worker, finds its row: no second key is made for a request.
     claimed = _claimed(wanted)
     while missing := [one for one in wanted if one.claimed_for not in claimed]:
         # In the order of their names, so that two batches with the same names cannot wait for each other.
@@ -81,7 +82,7 @@ class _Place:
 
 
 def _places(wanted: Sequence[NewKey]) -> Iterable[tuple[NewKey, _Place]]:
-    """The next version of the followed key's name, or a name that nobody has."""
+    """Yield for each the next version of the followed key's name, or a name that no key has."""
     rotated = _next_versions(wanted)
     for one, place in rotated.items():
         yield one, place
@@ -91,12 +92,12 @@ def _places(wanted: Sequence[NewKey]) -> Iterable[tuple[NewKey, _Place]]:
 
 
 def _next_versions(wanted: Sequence[NewKey]) -> dict[NewKey, _Place]:
-    """For those whose followed key can be rotated. Its row is locked, so that it is not destroyed before the claim is seen."""
+    """Return the place of each whose followed key can be rotated. That key is locked, so that it is not destroyed before the commit."""
     ids = {one.follows for one in wanted if one.follows}
     if not ids:
         return {}
     list(Key.objects.select_for_update().filter(pk__in=ids).order_by("pk").values_list("pk"))
-    # Read after the lock: what another worker claimed while we waited is seen.
+    # Read after the lock: what another worker claimed during the wait is seen.
     later = Key.objects.filter(backend=OuterRef("backend"), name=OuterRef("name"), version__gt=OuterRef("version"))
     latest = {key.pk: key for key in Key.objects.filter(~Exists(later), pk__in=ids, state=Key.State.ACTIVE)}
     places: dict[NewKey, _Place] = {}
@@ -108,7 +109,7 @@ def _next_versions(wanted: Sequence[NewKey]) -> dict[NewKey, _Place]:
 
 
 def key_name(common_name: str) -> str:
-    """`api-example-com` for api.example.com; a wildcard's star becomes `wildcard`."""
+    """Return `api-example-com` for api.example.com; a wildcard's star becomes `wildcard`."""
     name = common_name.replace("*", "wildcard").replace(".", "-").replace(":", "-")
     return (name if _SLUG.fullmatch(name) else slugify(name))[:MAX_NAME] or "key"
 

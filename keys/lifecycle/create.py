@@ -32,14 +32,16 @@ def make_keys(keys: Sequence[Key], *, between: Callable[[], object] | None = Non
     """
     if connection.in_atomic_block:
         raise RuntimeError("make_keys() talks to a key backend and must not be called inside a transaction.")
+    # 1. Without those whose destruction was requested since they were claimed.
     results: dict[UUID, KeyInfo | KeyBackendError] = {}
     ended = _ended(keys)
+    # 2. Make the others, part by part.
     for part in _parts([key for key in keys if key.pk not in ended]):
         results |= _make_in(part[0].backend, part)
         if between is not None:
             between()
-    # Looked up again: what was destroyed while we made it has to be destroyed once more; the new
-    # time shows that to `record`.
+    # 3. Look again. A key that was destroyed while it was being made may exist in the backend now, and has to be destroyed once
+    #    more. The new `made_at` shows that to the phase `record` of the destruction, which compares it.
     late = _ended(keys) - ended
     if late:
         Key.objects.filter(pk__in=late).update(state=Key.State.DESTROYING, made_at=database_now())
@@ -120,6 +122,8 @@ def _adopted(key: Key, found: KeyInfo) -> KeyInfo:
     """Return a key that exists already, if this claim made it before a crash. Raises KeyMismatch."""
     if key.state == Key.State.ACTIVE and key.spki_sha256 == spki_sha256(found.public_key):
         return found
+    # This claim's own key is younger than the moment at which the backend had none. (The tolerance is for the backend's clock.)
+    # A key that somebody placed there before could be known to that person.
     if key.absent_seen_at is None or (found.created_at and found.created_at < key.absent_seen_at - CLOCK_TOLERANCE):
         raise KeyMismatch(
             f"A key named {key.name} (version {found.ref.version}) is in the backend {key.backend}, but this portal did not make it; "
@@ -148,12 +152,16 @@ def confirm_keys(made: Mapping[UUID, KeyInfo], *, now: datetime) -> list[Key]:
 
     Raises KeyMismatch when another public key is on record for a claim: what was recorded once never changes.
     """
+    # 1. The keys, locked in id order. What is recorded once never changes: a backend that shows another public key for the same
+    #    name and version had its key replaced.
     keys = {key.pk: key for key in Key.objects.select_for_update().filter(pk__in=made).order_by("pk")}
     for key_id, info in made.items():
         _confirm(keys[key_id], info, now)
+    # 2. A public key may have been blocked before the portal knew that it is its own. The read shares the lock on the public
+    #    key's row, so that a block at this moment is seen here or finds the key's row afterwards.
     blocked = blocked_keys(key.spki_sha256 for key in keys.values())
     for key in keys.values():
-        if key.state == Key.State.ACTIVE and key.spki_sha256 in blocked:  # reported before we knew it for ours
+        if key.state == Key.State.ACTIVE and key.spki_sha256 in blocked:
             key.state = Key.State.COMPROMISED
     save_fields(list(keys.values()), ["locator", "spki_der", "spki_sha256", "evidence", "made_at", "state"])
     return [keys[key_id] for key_id in made]

@@ -46,6 +46,7 @@ def intend_destruction(
     destroyed nor in the same batch, because a backend destroys a name with all its versions. A key whose destruction was begun
     before is returned again; one that is destroyed already is left out.
     """
+    # The rows are locked, in id order, as a rotation locks the key that it follows: no new version begins under these names.
     keys = list(Key.objects.select_for_update().filter(pk__in=ids).order_by("pk"))
     missing = set(ids) - {key.pk for key in keys}
     results: dict[UUID, Key | KeyBackendError] = {key_id: KeyNotFound(f"There is no key {key_id}.") for key_id in missing}

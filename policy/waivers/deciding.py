@@ -80,6 +80,7 @@ def approve_waiver(row: PolicyWaiver, *, user: Any, now: datetime) -> PolicyWaiv
         locked = PolicyWaiver.objects.select_for_update(of=("self",)).select_related("requester")
         stored = locked.get(pk=row.pk)
         lock_account(user)
+        # Behind both locks: an officer who lost the right during the wait approves nothing.
         _check_may(user)
         if stored.state_at(now) != "waiting" or stored.ends <= now:
             raise PolicyConflict(f"Waiver {stored} no longer waits for a decision.")

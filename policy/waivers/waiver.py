@@ -39,6 +39,7 @@ class Waiver:
 
     def covers_names(self, team: str, names: Collection[str], common_name: str) -> bool:
         """Return the same for the slug of a team, subject alternative names and a common name."""
+        # All names must be listed, not one of them: else a waiver for one name would carry others with it.
         if self.teams and team not in self.teams:
             return False
         if not self.names:

@@ -64,7 +64,7 @@ def correct_line(order: BulkOrder, number: int, cells: Mapping[str, str], *, aut
 
 
 def _read(item: BulkItem, cells: Mapping[str, str], *, authority: Authority, channel: str) -> Line:
-    # For the team of the line: `check_may_act` has asked whether the person belongs to it.
+    # For the team of the line: `check_may_act` has checked that the person belongs to it.
     requester = Requester(authority.actor, item.team, channel)
     if item.spki_der:
         if not item.csr_der:
@@ -87,7 +87,7 @@ def _pem(der: bytes) -> str:
 
 
 def _same_names(order: BulkOrder, item: BulkItem) -> str:
-    """Where else in the order the same names are, as duplicates are pointed out when an order is drafted."""
+    """Return where else in the order the same names are, in the words in which a draft points out duplicates."""
     names = _names_in(item)
     others = order.items.filter(common_name=item.common_name, team=item.team, spec__isnull=False).exclude(pk=item.pk)
     twin = next((one for one in others.order_by("number")[:_TWINS] if _names_in(one) == names), None)

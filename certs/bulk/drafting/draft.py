@@ -1,8 +1,8 @@
-"""From lines to a draft order: every line judged by the policy, duplicates pointed out, suggestions ready to be taken.
+"""From lines to a draft order: every line evaluated by the policy, duplicates pointed out, suggestions ready to be applied.
 
-Lines are judged and written a part at a time, each in a transaction of its own, so that fifty thousand of them neither fill the
+Lines are evaluated and written a part at a time, each in a transaction of its own, so that fifty thousand of them neither fill the
 memory nor keep everybody else from writing. Until the last part is there the order is `judging`: nobody sees it and nothing can
-be done with it. One that breaks off there is deleted by the sweeper, or by the next try under the same idempotency key.
+be done with it. One that is interrupted there is deleted by the sweeper, or by the next try under the same idempotency key.
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ def draft(lines: Collection[Line], *, requester: Requester, title: str, issuer: 
 
 def judged(lines: Collection[Line], *, requester: Requester, title: str, issuer: str | None = None, notes: Sequence[str] = ()) -> BulkOrder:
     """Draft lines as `draft` does, but leave the order `judging`: the caller opens it with `open_draft` or deletes it with `discard`."""
+    # 1. What refuses the order as a whole, before a line is read.
     requester.check()
     refuse_secrets(title, actor=requester.actor, team=requester.team.slug, field="title", channel=requester.channel)
     check_idempotency_key(requester)
@@ -70,17 +71,20 @@ def judged(lines: Collection[Line], *, requester: Requester, title: str, issuer:
             field="items",
             next_step="Split the order; several orders of a team are worked off side by side.",
         )
-    # One pass over all lines before any is judged: the digest of the order, and what would refuse it as a whole.
+    # 2. One pass over all lines: the digest of the order, and the profiles that would refuse it as a whole. Evaluating the
+    #    lines takes much longer, and is not begun for an order that will be refused.
     target = active_issuer(issuer or settings.PKI_DEFAULT_CA)
     survey = _surveyed(lines, requester, target)
     check_profiles(survey.profiles)
     requester.authority.check_profiles(survey.profiles)
+    # 3. The order, or the one that this idempotency key made.
     order = _begun(requester, target, title, survey.digest, notes, total=len(lines))
+    # 4. Its lines, part by part.
     if order.state == State.JUDGING:
         try:
             _judge_all(order, lines, _teams(survey.owners, requester))
         except Exception:
-            # Nobody will go on with it, and its idempotency key must be free. Without a database the sweeper deletes it.
+            # No process will go on with it, and its idempotency key must be free. Without a database the sweeper deletes it.
             with contextlib.suppress(DatabaseError):
                 discard(order)
             raise
@@ -97,7 +101,7 @@ def _begun(requester: Requester, issuer: Issuer, title: str, content: str, notes
         except IntegrityError:
             if not requester.idempotency_key:
                 raise
-        # The key has made an order: return that one, take over from a call that broke off, or wait for a call that goes on.
+        # The key has made an order: return it; or delete it where its call was interrupted, and begin anew; or wait for its call.
         earlier = _earlier(requester, content)
         if earlier is not None and earlier.state != State.JUDGING:
             return earlier
@@ -106,6 +110,8 @@ def _begun(requester: Requester, issuer: Issuer, title: str, content: str, notes
 
 
 def _wait_for(order: BulkOrder, deadline: float) -> None:
+    """Wait a moment for another call. Raises Conflict after the deadline."""
+    # Never within a transaction, whose locks would be held for all of the wait.
     if time.monotonic() >= deadline or connection.in_atomic_block:
         raise Conflict(
             f"{order.public_id}, which this idempotency key made, is still being judged.",
@@ -182,6 +188,7 @@ def _teams(owners: Collection[str], requester: Requester) -> Mapping[str, Team]:
 
 def _judge_all(order: BulkOrder, lines: Iterable[Line], teams: Mapping[str, Team]) -> None:
     by_lines = Judge(order, teams)
+    # Evaluated outside of the transaction, which then lasts only for the INSERT: SQLite has one writer at a time.
     for part in _parts(enumerate(lines, start=1)):
         items = by_lines.items(part)
         pause("draft", "part judged")
@@ -234,6 +241,7 @@ def apply_suggestions(order: BulkOrder, *, authority: Authority, numbers: Iterab
     while True:
         with transaction.atomic():
             draft_of(order)
+            # By number, not until none is refused: a changed line may be refused for another reason, and would come again.
             rows = order.items.select_for_update().filter(outcome=BulkItem.Outcome.DENY, number__gt=after).order_by("number")
             if wanted is not None:
                 rows = rows.filter(number__in=wanted)

@@ -47,10 +47,11 @@ class Judge:
         return items
 
     def _point_out_duplicates(self, items: Sequence[BulkItem]) -> None:
-        """Lines with the same names as an earlier line, or as a valid certificate. They may be intended, so they are only pointed out."""
+        """Mark lines with the same names as an earlier line, or as a valid certificate. They may be intended, so nothing is refused."""
         living = _living({item.common_name for item in items})
         for item in items:
             names = (item.team_id, (item.spec or {})["profile"], frozenset(_names(item)))
+            # 16 bytes a line in place of its names: those of 50,000 lines are remembered over all parts.
             digest = _digest(*names)
             if digest in self._seen:
                 item.duplicate = f"same names as {self._seen[digest]}"
@@ -65,6 +66,7 @@ def judge(items: Sequence[BulkItem], teams: Mapping[int, Team], *, requested_bef
     readable = [item for item in items if item.spec is not None]
     if not readable:
         return
+    # `requested_before`: where the policy forbids a second certificate for the same names, an earlier line of the order counts.
     asked = [PolicyInput(spec_of(item), teams[item.team_id], called=item.source) for item in readable]
     _, decisions = evaluate_many(asked, at=database_now(), requested_before=requested_before)
     for item, decision in zip(readable, decisions, strict=True):

@@ -127,6 +127,7 @@ def _rules(requester: Requester) -> Rules:
 
 @contextmanager
 def _secrets_on_record(requester: Requester, *, kind: str, length: int) -> Iterator[None]:
+    """Record a refusal because of a secret: its class, length and the keys that it exposes, never the text."""
     try:
         yield
     except CSRRefused as refused:

@@ -33,6 +33,7 @@ def take_number(point: CRLPoint) -> int:
     """Return the next CRL number, which is never used again. Never below the clock, so that a
     restored database stays above what is public.
     """
+    # Of two builders at once each gets its own number; a number whose builder dies is left out, which RFC 5280 5.2.3 allows.
     row = CRLPoint.objects.select_for_update().get(pk=point.pk)
     row.last_number = max(row.last_number + 1, int(database_now().timestamp()))
     row.save(update_fields=["last_number"])

@@ -158,10 +158,12 @@ def signed_crl(point: CRLPoint, number: int, snapshot: Snapshot, *, now: datetim
     """Return the signed CRL, not saved. The TBSCertList is hashed in pieces and never in memory as a whole, unless the key's scheme
     needs the whole message.
     """
+    # The parts around the entries need only their length, so the entries pass by once, for the signature, and are stored apart.
     assert point.issuer.key is not None
     certificate = x509.load_der_x509_certificate(bytes(point.issuer.certificate_der or b""))
     this_update = this_update_of(now, snapshot, point.published)
     url = idp_url(point)
+    # No CRL outlives its CA: after notAfter no relying party could verify it.
     next_update = min(this_update + validity, certificate.not_valid_after_utc)
     frame = CRLFrame(certificate, number, this_update, next_update, url)
     before, after = frame.before(snapshot.length), frame.after()
@@ -210,6 +212,7 @@ def publish_signed(point: CRLPoint, crl: CRL, snapshot: Snapshot, *, actor: Acto
     """Replace the published CRL if this one has a higher number; return whether it did. One transaction with the event."""
     # Locked first and read then: a join in the locking statement would show the list of before the wait.
     row = CRLPoint.objects.select_for_update().get(pk=point.pk)
+    # A later number was taken later, and its builder has read the inventory later: it has every revocation that is in this one.
     if row.published_id is not None and CRL.objects.filter(pk=row.published_id, number__gte=crl.number).exists():
         return False
     crl.published_at = database_now()
@@ -231,6 +234,8 @@ def publish_signed(point: CRLPoint, crl: CRL, snapshot: Snapshot, *, actor: Acto
 
 def _mark(certificates: Sequence[int], number: int) -> None:
     """Note the number of the first CRL of these revocations. After a crash in between the next CRL notes its own number."""
+    # In parts, of which only the first shares the transaction of the publication: a storm of revocations must not lock 100,000
+    # rows while a CRL waits to become public.
     for first in range(0, len(certificates), MARK_AT_ONCE):
         part = list(certificates[first : first + MARK_AT_ONCE])
         Revocation.objects.filter(pk__in=part, first_crl_number__isnull=True).update(first_crl_number=number)

@@ -113,6 +113,7 @@ def _settled(point: CRLPoint, now: datetime) -> CRL | None:
 
 
 def _is_stale(segment: CRLSegment, fingerprint: str, settled: CRL | None) -> bool:
+    """Return whether a range is encoded anew: a row of it has changed, or an entry of it may leave the CRL."""
     if segment.fingerprint != fingerprint:
         return True
     return settled is not None and segment.earliest_expiry is not None and segment.earliest_expiry < settled.this_update
@@ -120,15 +121,19 @@ def _is_stale(segment: CRLSegment, fingerprint: str, settled: CRL | None) -> boo
 
 def take_snapshot(point: CRLPoint, *, now: datetime) -> Snapshot:
     """Encode the ranges that changed since the published CRL, and take over the others as they are. Raises RowsContradict."""
+    # 1. Fingerprints first, content second. A revocation in between is in the content under an older fingerprint, so its range
+    #    is encoded once more for the next CRL; in the other order it could be missing under the newer one.
     kept, snapshot, settled = published_segments(point), Snapshot(), _settled(point, now)
     wanted = fingerprints(point)
     stale = [key for key, (_, fingerprint) in wanted.items() if key not in kept or _is_stale(kept[key], fingerprint, settled)]
+    # 2. Encode the ranges that changed. One range is read from the database while the one before is encoded.
     with one_ahead([partial(_read, Source(source), point, number, settled) for source, number in stale]) as ranges:
         for key, (count, fingerprint) in wanted.items():
             taken_over = kept.get(key)
             if taken_over is None or _is_stale(taken_over, fingerprint, settled):
                 taken_over = _encoded(point, key, fingerprint, next(ranges), snapshot, now=now, expected=count)
             snapshot.segments.append(taken_over)
+    # 3. What is not taken over, so that the publisher can check that no entry of it has vanished.
     taken = {segment.pk for segment in snapshot.segments}
     snapshot.replaced = [segment for segment in kept.values() if segment.pk not in taken]
     return snapshot
@@ -137,6 +142,8 @@ def take_snapshot(point: CRLPoint, *, now: datetime) -> Snapshot:
 def _encoded(point: CRLPoint, key: Key, fingerprint: str, row: _Range, snapshot: Snapshot, *, now: datetime, expected: int) -> CRLSegment:
     """Insert a new segment of one range, and note which of its revocations have never been on a CRL."""
     source, number = key
+    # Fewer rows than the fingerprint counted: a revoked certificate without a revocation fell out of the join. A CRL without it
+    # would take its revocation back.
     if row.rows < expected:
         raise RowsContradict(
             f"{expected - row.rows} of {point.issuer.name}'s revoked certificates have no revocation on record ({source} {number})."
@@ -163,7 +170,10 @@ def _encoded(point: CRLPoint, key: Key, fingerprint: str, row: _Range, snapshot:
 
 @dataclass(frozen=True, slots=True)
 class _Range:
-    """What is on record of one range: rows in all, and of those that appear their lines, number, earliest expiry, latest revocation."""
+    """What is on record of one range.
+
+    `rows`: all of them; the rest is about those that are on the CRL. `lines`: their fields as text, one entry after the other.
+    """
 
     rows: int
     lines: str

@@ -12,7 +12,7 @@ from certs.status.crl.publish import entries_of
 
 @dataclass(frozen=True, slots=True)
 class ServedCRL:
-    """What the headers of an answer say, and the bytes, piece by piece."""
+    """A published CRL: what the HTTP headers need, and the bytes, piece by piece."""
 
     number: int
     length: int
@@ -22,6 +22,7 @@ class ServedCRL:
     _crl: CRL
 
     def pieces(self) -> Iterator[bytes]:
+        """Yield the DER. Segments are kept for an hour after their last CRL, so that a slow reader of an older one gets all of it."""
         yield bytes(self._crl.head)
         yield from entries_of(self._crl.segments)
         yield bytes(self._crl.tail)

@@ -13,7 +13,7 @@ from db.clock import database_now
 from db.pipeline import Lookups
 from db.sql import epoch
 
-# The issuer's state comes with every row: a kept answer is of no use once the CA is distrusted.
+# The issuer's state comes with every row: a kept response must not be sent once the CA is distrusted.
 # Times are cut off to whole seconds, as in CRLs, not rounded.
 _ISSUER_STATE = "(SELECT i.state FROM certs_issuer i WHERE i.id = x.issuer_id)"
 _RECORDED = (
@@ -44,8 +44,8 @@ NOT_ISSUED = Found(UNKNOWN, ())
 def look_up(issuer_id: int, serial: str) -> Found:
     """Return the status of a serial number (lower-case hex) of a CA.
 
-    Of a distrusted CA every serial is revoked (RFC 6960 2.7), also one that is not on record: who
-    has its key can sign any. Raises psycopg.Error or django.db.Error when the database does not
+    Of a distrusted CA every serial is revoked (RFC 6960 2.7), also one that is not on record: a person
+    who has its key can sign any. Raises psycopg.Error or django.db.Error when the database does not
     answer, and LookupError for a revoked certificate without a revocation.
     """
     found = NOT_ISSUED
@@ -79,6 +79,7 @@ def _moment(seconds: str) -> datetime | None:
 
 def _of_distrusted(issuer_id: int, found: Found) -> Found:
     """Return revoked since the CA was, for its reason; what was revoked before that stays as it was."""
+    # The earlier time counts: a status that moves its revocation to a later time would make signatures of before valid again.
     issuer = Issuer.objects.get(pk=issuer_id)
     serial = f"{loaded(bytes(issuer.certificate_der or b'')).serial_number:x}"
     entry = IssuanceIntent.objects.get(issuer=issuer.parent_id, serial_number=serial, revoked_at__isnull=False)

@@ -19,7 +19,11 @@ class _Nonces:
         self._minute, self.counts, self._lock = 0, dict[str, int](), threading.Lock()
 
     def allowed(self, client: str, now: datetime) -> bool:
-        """Beyond the limit the nonce is ignored, as RFC 9919 2.2.2 lets a responder do, and a kept answer serves."""
+        """Return whether this client gets a response with its nonce now.
+
+        Beyond the limit the nonce is ignored, as RFC 9919 2.2.2 lets a responder do, and a kept response serves.
+        """
+        # Emptied when there are too many clients: an attacker with many addresses costs signatures, never memory.
         minute = int(now.timestamp()) // 60
         with self._lock:
             if minute != self._minute or len(self.counts) > MAX_CLIENTS:

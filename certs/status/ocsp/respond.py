@@ -1,4 +1,4 @@
-"""Answer OCSP requests (RFC 6960, RFC 9919): parse, look the status up, then sign a response or send the one that was
+"""Respond to OCSP requests (RFC 6960, RFC 9919): parse, look the status up, then sign a response or send the one that was
 signed before for the same version of the row.
 """
 
@@ -75,6 +75,7 @@ def answer(slug: str, data: bytes, *, client: str) -> Reply:
 
     Raises UnknownIssuer for a CA that is not one of ours, and LookupError for rows that contradict each other.
     """
+    # An error is a response too: a client that gets none often goes on as if the certificate were good.
     try:
         return kept_reply(slug, data) or _new_reply(slug, data, client)
     except MalformedRequest:
@@ -90,6 +91,7 @@ def answer(slug: str, data: bytes, *, client: str) -> Reply:
 
 def kept_reply(slug: str, data: bytes) -> Reply | None:
     """Return the response to the same octets, if the row is still of that version and the response young enough."""
+    # Found by the octets of the request, which are not parsed: nearly all clients ask for one certificate in the same octets.
     kept = kept_replies.get((slug, data))
     if kept is None:
         return None
@@ -120,7 +122,8 @@ def _new_reply(slug: str, data: bytes, client: str) -> Reply:
         key = b"without its nonce" + b"".join(one.raw for one in request.certificates)
         if nonce is None and (kept := kept_reply(slug, key)):
             return kept
-    # 4. Statuses. Never heard of is unknown, never good: the CA may not have issued it.
+    # 4. Statuses. A serial that is not on record is unknown, never good: the CA may not have issued it (RFC 6960 2.2). The row's
+    #    version is read with the status, so that a response that is kept cannot be newer than it says.
     found = [look_up(signer.issuer_id, one.serial) if mine else None for one, mine in zip(request.certificates, ours, strict=True)]
     statuses = [UNKNOWN if one is None else one.status for one in found]
     # 5. Sign. An unknown serial may be issued in the next second, so such a response is short-lived; none

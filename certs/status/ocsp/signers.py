@@ -59,6 +59,8 @@ os.register_at_fork(after_in_child=_known.clear)
 
 def signer_for(slug: str, *, now: datetime) -> Signer:
     """Return the signer for the CA of that name. Raises UnknownIssuer, NoResponder, keys.errors.KeyBackendError."""
+    # Half a minute, for a responder that was replaced: the old one stays valid for days. A CA that was distrusted since is seen
+    # by `look_up`, at each request.
     known = _known.get(slug)
     if known is not None and time.monotonic() < known[0] and known[1].not_after > now:
         return known[1]

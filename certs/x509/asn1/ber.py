@@ -1,4 +1,4 @@
-"""A tolerant walk over BER (X.690 8) for questions that others ask. Pure.
+"""A tolerant walk over BER (X.690 8) for requests of other programs, such as OCSP clients. Pure.
 
 What we sign, publish or certify goes through the strict reader `certs.x509.asn1.reader`. A question about the
 status of a certificate only has to be understood: a client that is refused often goes on as if the

@@ -41,7 +41,7 @@ class Node:
 
 
 def parse(data: bytes) -> Node:
-    """Exactly one element, with nothing behind it. Raises NotDER."""
+    """Return the one element, with nothing behind it. Raises NotDER."""
     node, deviations = read(data)
     for deviation in deviations:
         raise NotDER(deviation)
@@ -91,6 +91,7 @@ class _Walker:
         self.deviations: dict[str, None] = {}
 
     def element(self, data: bytes, start: int, depth: int) -> tuple[Node, int]:
+        # Limits first: 64 kB can nest thousands of levels, more than Python's stack has.
         self.nodes += 1
         if depth > MAX_DEPTH or self.nodes > MAX_NODES:
             raise NotDER("it is nested too deeply or has too many elements")
@@ -129,7 +130,7 @@ def in_set_order(node: Node) -> bool:
 
 
 def _header(data: bytes, start: int) -> tuple[int, int, int]:
-    """(identifier octet, begin of content, end of content)."""
+    """Return identifier octet, begin of the content, end of the content. Raises NotDER."""
     if start + 2 > len(data):
         raise NotDER("it ends in the middle of an element")
     tag, length, body = data[start], data[start + 1], start + 2
@@ -137,6 +138,8 @@ def _header(data: bytes, start: int) -> tuple[int, int, int]:
         raise NotDER("a tag is not one that this structure uses")
     if length == 0x80:
         raise NotDER("a length is indefinite (BER)")
+    # One length has one encoding (X.690 10.1). With several, a signature would cover octets that a second parser writes anew
+    # in another way.
     if length > 0x80:
         count = length & 0x7F
         octets = data[body : body + count]

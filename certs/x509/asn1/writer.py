@@ -1,4 +1,4 @@
-"""The few things that are written in DER by hand: what is too many, too large or too hot for a builder. Pure."""
+"""The few things that are written in DER by hand, because a library's builder would be too slow or use too much memory. Pure."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ def tlv(tag: int, *parts: bytes) -> bytes:
 
 
 def integer(value: int) -> bytes:
-    """INTEGER of a value that is not negative."""
+    """Return an INTEGER of a value that is not negative."""
+    # An octet more than the bits need where the first bit is set: that bit is the sign (X.690 8.3).
     return tlv(0x02, value.to_bytes(value.bit_length() // 8 + 1, "big"))
 
 

@@ -19,7 +19,7 @@ _VERSION = 0xA0
 
 
 class Reading:
-    """Of one TBSCertificate. Raises ValueError (pyca's, or NotDER) for one of which a part cannot be decoded.
+    """The parts of one TBSCertificate. Raises ValueError (pyca's, or NotDER) where a part cannot be decoded.
 
     `names` are those of the SAN, in order, with the kind of each; empty when there is none. `algorithm_der`, `issuer_der`, `subject_der`
     and `spki_der` are the octets as they stand there; a CA may have written the same key in another way than others do.
@@ -41,7 +41,7 @@ class Reading:
 
     @cached_property
     def public_key(self) -> PublicKeyTypes:
-        """Decoded when somebody needs the key itself; what kind it is, `keys.spec.facts_of_spki` knows."""
+        """The key, decoded when it is first needed. Its kind and size are known without that (`keys.spec.facts_of_spki`)."""
         return self.certificate.public_key()
 
     def value(self, kind: type[x509.ExtensionType]) -> Any:

@@ -26,6 +26,8 @@ SMALLEST_RSA = 2048
 
 def lint(unsigned: UnsignedCertificate, *, issuer: x509.Certificate) -> list[str]:
     """Return every defect found. Only a TBSCertificate without defects is signed."""
+    # Read back from the bytes that will be signed, not from what they were made of: a fault of the builder or the template
+    # shows only there. The signature is a placeholder, which nothing here looks at.
     read = Reading(x509.load_der_x509_certificate(assemble(unsigned, b"\x00")), unsigned.tbs)
     parts = _parts(issuer)
     return [
@@ -50,6 +52,7 @@ class _IssuerParts:
 
 @lru_cache(maxsize=64)
 def _parts(issuer: x509.Certificate) -> _IssuerParts:
+    # The identifier as it stands in the issuer's certificate, which a CA may have chosen freely (RFC 5280 4.2.1.2).
     ski = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
     read = Reading(issuer, issuer.tbs_certificate_bytes)
     return _IssuerParts(read.subject_der, read.spki_der, ski, read.not_before, read.not_after)
@@ -85,6 +88,7 @@ def _names(read: Reading) -> list[str]:
 
 def _dates(read: Reading, issuer: _IssuerParts) -> list[str]:
     wrong = []
+    # A path is valid while each certificate of it is (RFC 5280 6.1.3 (a) (2)): beyond its issuer's life a date means nothing.
     if read.not_before < issuer.not_before or read.not_after > issuer.not_after:
         wrong.append("validity: outside the issuer's")
     if read.not_after - read.not_before < timedelta(minutes=1):
@@ -111,6 +115,7 @@ def _key(read: Reading) -> list[str]:
         wrong.append("keyUsage: keyEncipherment is for RSA keys")
     elif usage.key_encipherment and EKU_OIDS["serverAuth"] not in purposes:
         wrong.append("keyUsage: keyEncipherment is for TLS servers (RFC 5280 4.2.1.12)")
+    # The template fills the identifier in by hand; one of another key would hide the certificate from clients that build chains.
     if read.value(x509.SubjectKeyIdentifier).digest != key_identifier(read.spki_der):
         wrong.append("subjectKeyIdentifier: not that of the key")
     if purposes - set(EKU_NAMES):
@@ -123,7 +128,7 @@ _NEEDED = (x509.BasicConstraints, x509.KeyUsage, x509.ExtendedKeyUsage, x509.Sub
 
 def _extensions(read: Reading, issuer: _IssuerParts) -> list[str]:
     wrong = [f"{kind.__name__} is missing" for kind in _NEEDED if kind.oid not in read.extensions]
-    if wrong:
+    if wrong:  # the checks below need all of them
         return wrong
     usage = read.value(x509.KeyUsage)
     if read.value(x509.AuthorityKeyIdentifier).key_identifier != issuer.key_identifier:
@@ -132,8 +137,10 @@ def _extensions(read: Reading, issuer: _IssuerParts) -> list[str]:
         wrong.append("an end entity must not be able to sign certificates or CRLs")
     wrong += _addresses(read)
     wrong += _key(read)
+    # Clients compare names octet by octet or after normalising them; the same octets are equal for all (RFC 5280 7.1).
     if read.issuer_der != issuer.subject:
         wrong.append("issuer: not the issuer's subject, byte for byte")
+    # Whoever sends the CA's own key in a CSR does not get a certificate of the CA's key.
     if read.spki_der == issuer.spki:
         wrong.append("subjectPublicKeyInfo: the issuer's own key")
     return wrong

@@ -1,6 +1,7 @@
 """The certificate of a delegated OCSP responder (RFC 6960 4.2.2.2). Pure.
 
-It carries id-pkix-ocsp-nocheck, so nobody asks whether it is revoked itself: that is why it lives for days only, and has no addresses.
+It carries id-pkix-ocsp-nocheck, so no client checks whether it is revoked itself: that is why it is valid for days only, and has no
+addresses (RFC 6960 4.2.2.2.1).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ def build_responder_tbs(
     """Return the TBSCertificate; `not_after` is the last second of validity."""
     public_key: Any = load_der_public_key(spki_der)
     ski = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    # OCSPSigning is its only purpose: a stolen responder key can say "good" for a week, and sign no certificate.
     builder = (
         x509.CertificateBuilder()
         .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name[:64])]))

@@ -22,7 +22,7 @@ def new_serial() -> int:
 
 
 def format_serial(serial: int) -> str:
-    """`4A:3F:2B`, as OpenSSL and browsers show it."""
+    """Return the number as OpenSSL and browsers show it: `4A:3F:2B`."""
     raw = serial.to_bytes((serial.bit_length() + 7) // 8 or 1, "big")
     return raw.hex(":").upper()
 

@@ -133,6 +133,7 @@ def build_tbs(
 def unsigned_by(builder: x509.CertificateBuilder, issuer_key: Any) -> UnsignedCertificate:
     """Return what pyca's builder would have that issuer's key sign."""
     recorder = _recording_key(issuer_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+    # The placeholder is no signature of any key: should such a certificate ever leave the process, nobody accepts it.
     made = builder.sign(recorder, signing_hash(issuer_key))
     return UnsignedCertificate(made.tbs_certificate_bytes, _algorithm_of(made.public_bytes(Encoding.DER), made.tbs_certificate_bytes))
 
@@ -188,6 +189,7 @@ def build_issuing_ca(
 
     Name constraints where its owner wants them (RFC 5280 4.2.1.10).
     """
+    # It ends no later than its root, and signs no CA (path length 0): whoever takes it over can make end entities only.
     subject = _subject(name, _organization_of(root))
     builder = _ca_builder(subject, public_key, now, years, latest=root.not_valid_after_utc).issuer_name(root.subject)
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -201,6 +203,7 @@ def build_issuing_ca(
     if ca_issuers_url:
         description = x509.AccessDescription(AuthorityInformationAccessOID.CA_ISSUERS, uri(ca_issuers_url))
         builder = builder.add_extension(x509.AuthorityInformationAccess([description]), critical=False)
+    # Critical (RFC 5280 4.2.1.10): a client that does not know name constraints must refuse, not ignore them.
     if permitted_domains:
         constraints = x509.NameConstraints([x509.DNSName(domain) for domain in permitted_domains], None)
         builder = builder.add_extension(constraints, critical=True)
@@ -213,6 +216,7 @@ def _organization_of(certificate: x509.Certificate) -> str:
 
 
 def _ca_builder(subject: x509.Name, public_key: Any, now: datetime, years: int, latest: datetime | None = None) -> x509.CertificateBuilder:
+    # Back-dated for relying parties whose clock is behind. Both ends belong to the validity, hence the second less.
     start = (now - CLOCK_TOLERANCE).replace(microsecond=0)
     end = start + timedelta(days=365 * years) - timedelta(seconds=1)
     usage = x509.KeyUsage(

@@ -64,14 +64,19 @@ def splice_tbs(
     addresses: Addresses,
 ) -> UnsignedCertificate:
     """Return what `build_tbs` makes of the same, faster. `not_after` is the last second of validity (RFC 5280 4.1.2.5: inclusive)."""
+    # 1. The parts that all certificates of this profile, issuer and kind of key share.
     algorithm, _ = reader.inside(subject.spki_der)
     template = _template(profile, issuer_der, _family(algorithm, subject.spki_der), addresses)
+    # 2. The two extensions that are each certificate's own. The SAN is critical exactly where the subject is empty (RFC 5280
+    #    4.2.1.6); an empty subject is the empty SEQUENCE.
     name = _name(subject)
     own = {
         _SAN: extension(_SAN, _general_names(subject), critical=name == b"\x30\x00"),
         _SKI: extension(_SKI, tlv(0x04, reader.key_identifier(subject.spki_der))),
     }
     extensions = b"".join(own.get(part, part) for part in template.extensions)
+    # 3. TBSCertificate in the order of RFC 5280 4.1. The SPKI is copied as it was checked: the digest by which the key is known,
+    #    owned and blocked here is over these octets.
     signature_algorithm, issuer_name = template.algorithm_and_issuer
     tbs = tlv(
         reader.SEQUENCE,
@@ -90,6 +95,7 @@ def splice_tbs(
 @lru_cache(maxsize=256)
 def _template(profile: Profile, issuer_der: bytes, sample: bytes, addresses: Addresses) -> _Template:
     issuer = x509.load_der_x509_certificate(issuer_der)
+    # Names and dates of the sample are in none of the parts that are kept.
     made = build_tbs(
         profile=profile,
         issuer=issuer,

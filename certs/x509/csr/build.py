@@ -29,6 +29,7 @@ def build_csr(private_key: Any, *, common_name: str, dns_names: tuple[str, ...],
     # The SAN is critical if and only if the subject is empty (RFC 5280 4.2.1.6).
     builder = x509.CertificateSigningRequestBuilder().subject_name(subject).add_extension(names, critical=not short)
     der = builder.sign(private_key, signing_hash(public_key)).public_bytes(Encoding.DER)
+    # Read back and compared: the key is in another process or device, and the CA would certify whatever key the CSR has.
     made = x509.load_der_x509_csr(der)
     if (
         not made.is_signature_valid

@@ -45,6 +45,8 @@ def unpack(data: bytes) -> Unpacked:
     """Return the DER of what was sent. Private keys are searched in it as it came, and again inside
     its base64. Raises CSRRefused.
     """
+    # Before anything is decoded or refused for another reason: a broken paste that holds a key must be reported as a key, and
+    # its text must never reach a log as part of a parser's error.
     refuse_secret(data)
     unpacked = _unpack(data)
     if unpacked.der is not data:
@@ -55,6 +57,7 @@ def unpack(data: bytes) -> Unpacked:
 def _unpack(data: bytes) -> Unpacked:
     if not data.strip():
         raise CSRRefused(R.MALFORMED, "There is nothing in it.", next_step=WANTED)
+    # 0x30 is SEQUENCE, and the digit 0 in a text: DER of a request is never ASCII throughout, for its lengths exceed 127.
     if data[:1] == b"\x30" and not data.isascii():
         return _from_der(data)
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
@@ -86,6 +89,7 @@ def refuse_secret(data: bytes) -> None:
 
 
 def _from_armour(text: bytes) -> bytes:
+    # 1. Exactly one block. Of several, which one was meant? The next parser might choose another.
     if len(_BEGIN.findall(text)) > _MOST_BLOCKS:
         raise CSRRefused(R.MULTIPLE_OBJECTS, "It holds far more than one object; send one CSR.", next_step=WANTED)
     blocks = list(_BLOCK.finditer(text))
@@ -95,6 +99,7 @@ def _from_armour(text: bytes) -> bytes:
     if len(blocks) > 1:
         what = "several CSRs" if set(labels) <= CSR_LABELS else "more than a CSR"
         raise CSRRefused(R.MULTIPLE_OBJECTS, f"It holds {what}; send one CSR.", next_step="Send them one by one, or as a bulk order.")
+    # 2. Its label, which must be the same at both ends and that of a request.
     (block,), (label,) = blocks, labels
     if block.group(3) != block.group(1):
         raise CSRRefused(R.MALFORMED, "Its BEGIN and END lines name different things.", next_step=_WHOLE)
@@ -102,6 +107,7 @@ def _from_armour(text: bytes) -> bytes:
         if label.strip() in CSR_LABELS:
             raise CSRRefused(R.MALFORMED, "Its BEGIN line is not written as RFC 7468 requires.", next_step=WANTED)
         raise wrong_object(by_label(label, block.group(2)))
+    # 3. Its content, which may be another object than the label says.
     _check_line_ends(text, block)
     der = _decoded(block.group(2))
     inside = recognised(der)
@@ -148,6 +154,7 @@ def _from_plain(text: bytes, notes: tuple[str, ...]) -> Unpacked:
             next_step="Send the file that the tool wrote, or write -----BEGIN CERTIFICATE REQUEST----- with hyphens.",
         )
     joined = b"".join(text.split())
+    # A request has some hundred octets at least; shorter texts of these letters are words.
     if len(joined) >= 64 and _BASE64.fullmatch(joined):
         try:
             der = _only_csr(base64.b64decode(joined, validate=True))
@@ -168,7 +175,7 @@ def _is_jwk(text: bytes) -> bool:
 
 
 def _only_csr(der: bytes) -> bytes:
-    """Binary without a label: refuse what is certainly another thing; the rest is judged as a CSR."""
+    """Return binary without a label, refusing what is certainly another object; the rest is checked as a CSR."""
     other = recognised(der)
     if other:
         raise wrong_object(other)

@@ -56,6 +56,7 @@ class Requested:
 
 def read_requested(attributes: list[Node]) -> Requested:
     """Judge the attributes of a request (RFC 2986 4.1). Raises CSRRefused, or NotDER for malformed ones."""
+    # `stripped` is a dict for its order: the same thing left out twice is named once.
     stripped: dict[str, None] = {}
     seen: dict[str, bytes] = {}
     requested: list[Node] = []
@@ -128,14 +129,17 @@ def _parts(extension: Node) -> tuple[str, bool | None, bytes]:
 
 def _judge(kind: str, value: bytes, *, critical: bool) -> str | None:
     """Return what is left behind, in words; None when the profile grants it anyway. Raises CSRRefused for what no requester may ask."""
+    # 1. What would give rights. It is refused and not left behind: its owner believes that it is needed, or is an attacker.
     if kind in _FORBIDDEN:
         raise _forbidden(f"It asks for {_FORBIDDEN[kind]}.")
+    # 2. What the profile decides, harmless or not by its value.
     if kind == _BASIC_CONSTRAINTS:
         return _basic_constraints(value)
     if kind == _KEY_USAGE:
         return _key_usage(value)
     if kind == _EKU:
         return _extended_key_usage(value)
+    # 3. The rest is left behind. A critical one means that the certificate is of no use to its owner without it (RFC 5280 4.2).
     if critical and kind not in _LEFT_OUT:
         raise _forbidden("It asks for a critical extension that is not known here.")
     return _LEFT_OUT.get(kind, f"the extension {kind}")
@@ -157,6 +161,7 @@ def _key_usage(value: bytes) -> str | None:
     node = parse(value)
     if node.tag != BIT_STRING:
         raise NotDER("a key usage is not a BIT STRING")
+    # The first octet counts unused bits. decipherOnly (bit 8) stands in a second octet of usages, and is not granted.
     octets = node.content[1:]
     if any(octets and octets[0] & (0x80 >> bit) for bit in _CA_USAGE_BITS):
         raise _forbidden("It asks for the key usages of a CA (keyCertSign, cRLSign).")

@@ -124,9 +124,11 @@ def _read(data: bytes, *, domains: Sequence[str], max_names: int, max_bytes: int
     # 6. The requested extensions. Names are counted here, for counting is cheap and a signature is not.
     requested = read_requested(request.attributes)
     _check_count(requested, max_names)
-    # 7. Proof of possession of the private key (RFC 2986 4.2), over the octets that were sent.
+    # 7. Proof of possession of the private key (RFC 2986 4.2), over the octets that were sent: a request that was written anew
+    #    by a library could verify although the one that was sent does not. It is the dearest check, so it comes late.
     check_signature(public_key, request.algorithm, request.info.raw, request.signature)
-    # 8. The names, in normal form. A common name must be one of them.
+    # 8. The names, in normal form. A common name must be one of them. All else in the subject is left behind: organization and
+    #    country come from the team or the profile, never from a CSR.
     subject = read_subject(request.subject)
     names = read_names(requested.san, subject.common_names, domains=domains, max_names=max_names)
     repairs = tuple(dict.fromkeys((*unpacked.notes, *request.notes, *requested.notes)))
@@ -152,9 +154,11 @@ class _Request:
     """The parts of a CertificationRequest (RFC 2986 4). Raises NotDER when it is something else."""
 
     def __init__(self, der: bytes) -> None:
+        # 1. CertificationRequest: info, algorithm, signature, and nothing more. A fourth part could be read by one parser only.
         root, deviations = read(der)
         if root.tag != SEQUENCE or len(root.children) != 3:
             raise NotDER("it is not request, algorithm and signature")
+        # 2. CertificationRequestInfo: version, subject, key, and attributes that some tools leave out.
         self.info, self.algorithm = root.child(0, SEQUENCE), root.child(1, SEQUENCE)
         if len(self.info.children) not in (3, 4):
             raise NotDER("its parts are not those of a request")

@@ -19,6 +19,7 @@ _QUOTED_BEGIN = re.compile(rb"^[ \t]*([>|#*:]+(?:[ \t]*[>|#*:]+)*)[ \t]*-----BEG
 
 def mend(text: bytes) -> tuple[bytes, tuple[str, ...]]:
     """Return the text with its line ends, quotes and blanks put right, and in words what was done."""
+    # In this order: the marks of a quotation are found at line starts, which the first steps may have to put back.
     notes: list[str] = []
     if _ESCAPED_ARMOUR.search(text):
         text = _ESCAPED_LINE_END.sub(b"\n", text)

@@ -38,6 +38,8 @@ def read_names(san: Node | None, common_names: Sequence[str], *, domains: Sequen
 
     Raises CSRRefused, or NotDER for a malformed SubjectAltName.
     """
+    # 1. The names as they were written. A common name takes their place only where there is no SAN at all, as in requests of
+    #    old tools; the certificate has the name in its SAN, where clients look.
     written = _names(san, max_names) if san is not None else []
     notes: list[str] = []
     if san is None:
@@ -45,10 +47,13 @@ def read_names(san: Node | None, common_names: Sequence[str], *, domains: Sequen
         notes.append("there is no subject alternative name; the common name takes its place")
     elif not written:
         raise NotDER("its subject alternative name is empty (RFC 5280 4.2.1.6: at least one name)")
+    # 2. Each one checked, in normal form. One that may not be certified refuses the request: a certificate without it would
+    #    look like what was ordered, and fail on one host.
     names = [text if is_ip else parse_dns_name(text).ascii for is_ip, text in written]
     for name, (is_ip, _) in zip(names, written, strict=True):
         if not is_ip:
             check_ownership(name, domains)
+    # 3. Each name once, the common name first: it becomes the common name of the certificate.
     unique = list(dict.fromkeys(names))
     if unique != [text for _, text in written]:
         notes.append("names were brought into their normal form")
@@ -131,7 +136,7 @@ def _from_common_name(common_names: Sequence[str]) -> list[tuple[bool, str]]:
 
 
 def _common_name_first(names: list[str], common_names: Sequence[str]) -> tuple[list[str], bool]:
-    """(the names, the common name first; whether it was in its normal form)
+    """Return the names with the common name first, and whether the common name was in its normal form.
 
     Each common name must be one of the names (BR 7.1.4.3).
     """

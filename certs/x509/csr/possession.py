@@ -75,6 +75,8 @@ def proven_keys(file: bytes) -> set[str]:
 
 
 def _opened(file: bytes) -> Iterator[PublicKeyTypes]:
+    """Yield the public key of each private key that some format finds in the file."""
+    # Every format is tried: the label of a pasted block is often wrong, and each reader refuses the others' files quickly.
     for open_file in (_from_pem, _from_ssh, _from_der, _from_pkcs12, _from_putty):
         try:
             public_key = _checked(open_file(file))
@@ -119,6 +121,7 @@ def _checked_rsa(n: int, e: int, d: int) -> PublicKeyTypes | None:
         return None
     if e.bit_length() > n.bit_length():
         return None
+    # Twice, for a number that happens to fit one m. Large exponents, which would take minutes, were refused above.
     for _ in range(2):
         m = 2 + secrets.randbelow(n - 3)
         if gmpy2.powmod(gmpy2.powmod(m, e, n), d, n) != m:

@@ -130,6 +130,8 @@ def find_exposed_keys(data: bytes) -> tuple[str, ...]:
     """Return the names of the public keys whose private keys are in these bytes and were checked
     against them (`certs.x509.csr.possession`). Empty where nothing is proven: see there.
     """
+    # The whole, each PEM block and each base64 run: a key may be one part of a longer text. At most MOST_KEYS of each kind, so
+    # that a file of made-up blocks cannot keep the process busy.
     text = _plain(data).replace(b"\\r", b"").replace(b"\\n", b"\n")
     candidates = [
         data,
@@ -145,7 +147,7 @@ def find_exposed_keys(data: bytes) -> tuple[str, ...]:
 
 
 def _plain(data: bytes) -> bytes:
-    """UTF-16, as some editors save it, without its empty octets: only the words matter here."""
+    """Return UTF-16, which some editors write, without its empty octets: only the words matter here."""
     return data.replace(b"\x00", b"") if data.count(b"\x00") * 3 > len(data) else data
 
 
@@ -154,6 +156,7 @@ def _private_runs(text: bytes) -> Iterator[tuple[int, bytes]]:
     for count, match in enumerate(_BASE64_START.finditer(text)):
         if count >= _MOST_RUNS:
             return
+        # The first octets decide. Only a run that begins like a key is decoded as a whole, so that the search stays linear.
         head = b"".join(text[match.start() : match.start() + 160].split())[:96]
         if _is_private_der(_decoded(head)):
             run = _BASE64_RUN.match(text, match.start(), match.start() + _LARGEST_KEY)
@@ -162,7 +165,7 @@ def _private_runs(text: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _decoded(text: bytes) -> bytes:
-    """As much of it as is base64; a cut-off end is completed or dropped."""
+    """Decode as much of it as is base64; a cut-off end is completed or dropped."""
     letters = re.split(rb"[^A-Za-z0-9+/]", text.translate(_URL_SAFE), maxsplit=1)[0]
     letters = letters[:-1] if len(letters) % 4 == 1 else letters
     return base64.b64decode(letters + b"=" * (-len(letters) % 4))

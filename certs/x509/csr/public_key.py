@@ -61,6 +61,7 @@ def check_public_key(spki: Node) -> KeyFacts:
     """Return the kind and size of a public key that may be certified. Raises CSRRefused, or NotDER
     for a malformed one.
     """
+    # A published key first: it is strong by every other test.
     if spki_sha256(spki.raw) in _PUBLISHED:
         raise _compromised("Its key is a published test key; anyone has its private key.")
     algorithm = spki.child(0, SEQUENCE)
@@ -89,6 +90,7 @@ def _rsa(algorithm: Node, key: bytes) -> KeyFacts:
     if len(numbers.children) != 2:
         raise NotDER("an RSA key is not modulus and exponent")
     modulus, exponent = integer(numbers.child(0)), integer(numbers.child(1))
+    # Sizes before the tests of the modulus: their time grows with the cube of its length.
     if modulus <= 0 or exponent <= 0:
         raise _weak("Its RSA key has a number that is not positive.")
     _check_rsa_size(modulus.bit_length())
@@ -194,6 +196,8 @@ def _ec(algorithm: Node, key: bytes) -> KeyFacts:
         raise CSRRefused(
             R.UNSUPPORTED_KEY, "Its curve is given by parameters, not by name (RFC 5480 2.1.1).", field="public_key", next_step=NEW_KEY
         )
+    # Curves by name only: parameters of one's own can describe a curve on which the private key is easy to find
+    # (CVE-2020-0601).
     size = _CURVES.get(dotted(parameters))
     if size is None:
         raise CSRRefused(R.UNSUPPORTED_KEY, "Its curve is not P-256, P-384 or P-521.", field="public_key", next_step=NEW_KEY)

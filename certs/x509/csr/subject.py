@@ -71,8 +71,8 @@ _INVISIBLE = {"\u115f", "\u1160", "\u3164", "\uffa0", "\u2800", "\u034f"}  # fil
 class Subject:
     """`common_names` as written; `stripped`: what is left behind, in words.
 
-    That the organization comes from the team and never from a CSR is the rule and no news, unless it begins like a
-    spreadsheet formula (CWE-1236).
+    The organization is not reported: it comes from the team for every certificate. One that begins like a spreadsheet
+    formula is (CWE-1236).
     """
 
     common_names: tuple[str, ...]
@@ -83,6 +83,7 @@ def read_subject(name: Node) -> Subject:
     """Judge a Name (RFC 5280 4.1.2.4). Raises CSRRefused, or NotDER for a malformed one."""
     if name.tag != SEQUENCE:
         raise NotDER("the subject is not a Name")
+    # Every attribute is checked, although only the common name is used: the CSR itself is kept, and shown to people.
     attributes = [attribute for rdn in name.children for attribute in _rdn(rdn)]
     if len(attributes) > MAX_ATTRIBUTES:
         raise CSRRefused(
