@@ -287,6 +287,8 @@ def hold() -> str:
     from django.contrib.auth import get_user_model  # noqa: PLC0415 - after the setup, as all models
 
     from audit.log import Actor  # noqa: PLC0415
+    from certs.enums import RequestState  # noqa: PLC0415
+    from certs.issuance.advance import advance  # noqa: PLC0415
     from certs.models import CertificateRequest, Team  # noqa: PLC0415
     from certs.requests.plan import plan_words  # noqa: PLC0415
     from certs.requests.submit import Requester, submit_many  # noqa: PLC0415
@@ -300,7 +302,7 @@ def hold() -> str:
         raise TypeError("The sentence asks for a certificate.")
     submit_many(plan.specs, requester=requester)
     row = CertificateRequest.objects.latest("pk")
-    CertificateRequest.objects.filter(pk=row.pk).update(state="approved")
+    advance([row.pk], until=RequestState.APPROVED)
     hold_for_keys([row.pk], "connection refused")
     return f"/requests/{row.public_id}/"
 
