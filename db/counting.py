@@ -7,11 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from django.core.exceptions import EmptyResultSet
 from django.db import OperationalError, connection, models, transaction
 from django.db.models import Count as Number
 from django.db.models import Window
 
 from db.backend import on_postgresql
+from db.sql import numbers_collected, numbers_result
 
 Result = TypeVar("Result")
 MOST_EXACT = 100_000
@@ -88,10 +90,14 @@ def count_together(lists: Sequence[models.QuerySet[Any]], *, most: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Few:
-    """The ids of rows where they are few, else None. `in_time` is false where the search for them took too long."""
+    """The ids of rows where they are few, else None. `in_time` is false where the search for them took too long.
+
+    `number` is how many there are, where the search has counted them: up to one more than its bound.
+    """
 
     ids: list[int] | None
     in_time: bool = True
+    number: int | None = None
 
 
 def with_total(rows: models.QuerySet[Any], plan: Plan, columns: Sequence[str], *, most: int) -> list[Any] | None:
@@ -116,6 +122,34 @@ def few(rows: models.QuerySet[Any], plan: Plan, *, most: int) -> Few:
     if found is None:
         return Few(None, in_time=False)
     return Few(found if len(found) <= most else None)
+
+
+def few_counted(rows: models.QuerySet[Any], plan: Plan, *, most: int, counted: int) -> Few:
+    """Return the ids of the rows, in no order, where there are at most `most`, and their number up to one more than `counted`.
+
+    One pass finds both, and ends at that bound: rows that no index has are looked at once. Neither
+    is looked for where PostgreSQL expects far more than MOST_EXACT, at a cost.
+    """
+    if plan.rows > FAR_MORE * MOST_EXACT and plan.cost >= _CHEAP:
+        return Few(None)
+    try:
+        sql, parameters = rows.order_by().values_list("pk")[: counted + 1].query.sql_with_params()
+    except EmptyResultSet:  # Django knows that there is none
+        return Few([], number=0)
+    collected = numbers_collected("found.pk")
+    text = f"SELECT count(*), CASE WHEN count(*) <= {most} THEN {collected} END FROM ({sql}) AS found"  # noqa: S608 - Django's own SQL
+
+    def read() -> tuple[int, Any]:
+        with connection.cursor() as cursor:
+            cursor.execute(text, parameters)
+            number, ids = cursor.fetchone()
+        return number, ids
+
+    found = _in_time(read, plan)
+    if found is None:
+        return Few(None, in_time=False)
+    number, ids = found
+    return Few(numbers_result(ids) if number <= most else None, number=number)
 
 
 def _in_time(read: Callable[[], Result], plan: Plan) -> Result | None:

@@ -13,7 +13,8 @@ from enum import StrEnum
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.db.models import Exists, F, OuterRef, Q, QuerySet, TextChoices
+from django.db.models import DurationField, Exists, ExpressionWrapper, F, OuterRef, Q, QuerySet, TextChoices
+from django.db.models.lookups import GreaterThanOrEqual
 from django.urls import reverse
 from django.utils.http import urlencode
 
@@ -33,6 +34,7 @@ from certs.inventory.states import (
     needing_action,
 )
 from certs.models import Certificate, CertificateRequest, Issuer, PolicyVerdict, RenewalBlocked, Team
+from db.counting import Plan, few_counted, plan_of
 from db.sql import among
 from keys.models import PublicKey
 from policy.rules import RULES
@@ -256,20 +258,28 @@ def _as_kept(rows: QuerySet[Certificate], sought: CertificateFilter, now: dateti
         blocked = PublicKey.objects.filter(blocked_at__isnull=False).values("spki_sha256")
         rows = _yes_or_no(rows, Q(spki_sha256__in=blocked), sought.blocked_key)
     if sought.policy:
-        # By id while they are few, as the places that still serve: the planner then begins with them.
-        verdicts = PolicyVerdict.objects.order_by()
-        if sought.policy not in Compliance.values:
-            verdicts = verdicts.filter(rules__contains=f" {sought.policy} ")
-        refused = verdicts.values_list("pk", flat=True)
-        few = list(refused[: _FEW + 1])
-        failing = Q(among("pk", few)) if len(few) <= _FEW else Q(pk__in=refused)
-        complies = sought.policy == Compliance.PASSES
-        rows = in_force(rows, now=now).filter(~failing if complies else failing)
+        rows = in_force(rows, now=now).filter(_of_policy(sought.policy))
     if sought.served:
         rows = served_condition(rows, Served(sought.served))
     if sought.source:
         rows = rows.filter(_from_source(Source(sought.source)))
     return rows
+
+
+def _of_policy(policy: str) -> Q:
+    """Return the condition that the policy says so. By id where few are refused, or few pass: the planner then begins with them."""
+    refused = PolicyVerdict.objects.order_by()
+    if policy not in Compliance.values:
+        refused = refused.filter(rules__contains=f" {policy} ")
+    few_refused = few_counted(refused, Plan(), most=_FEW, counted=_FEW).ids
+    if policy != Compliance.PASSES:
+        return Q(pk__in=refused.values("pk")) if few_refused is None else Q(among("pk", few_refused))
+    if few_refused is not None:
+        return ~Q(among("pk", few_refused))
+    passes = ~Exists(refused.filter(pk=OuterRef("pk")))
+    passing = Certificate.objects.filter(passes)
+    few_passing = few_counted(passing, plan_of(passing), most=_FEW, counted=_FEW).ids
+    return Q(passes) if few_passing is None else Q(among("pk", few_passing))
 
 
 def _from_source(source: Source) -> Exists:
@@ -309,12 +319,14 @@ def facts_of(sought: CertificateFilter) -> Q:
         found &= Q(renewed_from__isnull=sought.is_renewal == YesNo.NO)
     if sought.longer_than:
         # Complete days, as the policy counts them: 47 days and some hours are 47 days.
-        found &= Q(not_after__gte=F("not_before") + timedelta(days=sought.longer_than + 1))
+        # Written as their difference, of which PostgreSQL keeps statistics.
+        found &= Q(GreaterThanOrEqual(_LIFE, timedelta(days=sought.longer_than + 1)))
     if sought.renewal:
         found &= RENEWED[sought.renewal]
     return found
 
 
+_LIFE = ExpressionWrapper(F("not_after") - F("not_before"), output_field=DurationField())
 _ON = Q(renewal_off_reason="")
 _OFF = ~Q(renewal_off_reason="")
 # Marked without a reason: a person cancelled the last renewal, so that none follows.

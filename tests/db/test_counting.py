@@ -9,7 +9,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from db import counting
 from db.backend import on_postgresql
-from db.counting import Count, Few, Plan, count, count_as_planned, count_together, few, plan_of
+from db.counting import Count, Few, Plan, count, count_as_planned, count_together, few, few_counted, plan_of
 from db.sql import among
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
@@ -37,6 +37,21 @@ def test_what_is_expected_to_be_far_more_is_not_counted(ten: list[int], django_a
     assert count_as_planned(rows.filter(pk__in=ten), Plan(rows=1_000, cost=1.0), most=10) == Count(10, exact=True)
     assert sorted(few(rows.filter(pk__in=ten), Plan(rows=3, cost=1.0), most=10).ids or ()) == ten
     assert few(rows.filter(pk__in=ten), Plan(rows=3, cost=1.0), most=9) == Few(None)
+
+
+def test_one_statement_finds_the_ids_of_few_rows_and_counts_more_up_to_a_bound(
+    ten: list[int], django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    rows = get_user_model().objects.filter(pk__in=ten)
+    with django_assert_num_queries(1):
+        found = few_counted(rows, Plan(), most=10, counted=20)
+    assert (sorted(found.ids or ()), found.number) == (ten, 10)
+    assert few_counted(rows, Plan(), most=9, counted=20) == Few(None, number=10)
+    assert few_counted(rows, Plan(), most=3, counted=6) == Few(None, number=7)
+    assert few_counted(rows.filter(username="nobody"), Plan(), most=3, counted=6) == Few([], number=0)
+    with django_assert_num_queries(0):
+        assert few_counted(rows.none(), Plan(), most=3, counted=6) == Few([], number=0)
+        assert few_counted(rows, Plan(rows=1_000_000, cost=1e6), most=10, counted=20) == Few(None)
 
 
 @pytest.mark.skipif(not on_postgresql(), reason="SQLite has no limit of time for a statement")

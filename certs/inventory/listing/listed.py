@@ -14,14 +14,15 @@ from certs.inventory.listing.sorts import Sort, Teams, check_sort, groups_of
 from certs.inventory.search import Named, by_name, identified
 from certs.inventory.states import CertificateState, held, states_of, with_key_blocked
 from certs.models import Certificate, InstalledPlace
-from db.counting import FAR_MORE, MOST_EXACT, Count, Few, Plan, count_as_planned, few, plan_of
+from db.counting import FAR_MORE, MOST_EXACT, Count, Few, Plan, count_as_planned, few, few_counted, plan_of
 from db.sql import among
 
 FEW = 5_000  # rows that are sorted without an index
-# Above that a kept figure, minutes old, is shown: counting takes up to a tenth of a second.
-MOST_OF_KEPT = 10_000
-_FEW_GROUPS = 3
-_READ_WHOLE = 10_000  # of the planner's cost: reading a table of 100,000 from its beginning to its end is above
+# Above that an estimate is shown: all that one act may take is counted (`certs.acts.drafting.MOST_LINES`),
+# and counting all takes up to a tenth of a second.
+MOST = 10_000
+_FEW_GROUPS = 12
+_READ_WHOLE = 20_000  # of the planner's cost: reading a table of 100,000 from its beginning to its end is half of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +40,15 @@ class View:
 
     `rows` has them all; `candidates` are those that the groups are read from where they are many:
     without the text of the filter where the groups apply it themselves. `found` has the ids of all
-    where a search has found few. `plan` is what the database expects of `rows`; up to `most` they
-    are counted. `restricts`: the filter, or what the actor may see, leaves some out.
+    where a search has found few. `plan` is what the database expects of `rows`, or the kept figure
+    of them (`is_kept`). `restricts`: the filter, or what the actor may see, leaves some out.
     """
 
     rows: Rows
     candidates: Rows
     groups: Sequence[Group]
     plan: Plan
-    most: int = MOST_EXACT
+    is_kept: bool = False
     restricts: bool = False
     found: Few | None = None
     by_match: bool = False
@@ -69,25 +70,32 @@ class View:
 
     def count(self) -> Count:
         """Return how many there are: exact up to a bound, else an estimate."""
-        if self._few.ids is not None:
-            return Count(len(self._few.ids), exact=True)
-        if not self._few.in_time:  # nor would counting them all be
+        few = self._few
+        if few.ids is not None:
+            return Count(len(few.ids), exact=True)
+        if not few.in_time:  # nor would counting them all be
             return Count(self.plan.rows, exact=False)
-        return count_as_planned(self.rows, self.plan, most=self.most)
+        if few.number is not None:
+            exact = few.number <= MOST
+            return Count(few.number if exact else max(MOST, self.plan.rows), exact=exact)
+        return count_as_planned(self.rows, self.plan, most=MOST if self.is_kept else MOST_EXACT)
 
     @cached_property
     def _few(self) -> Few:
         """A filter that few rows meet is read by its own index, and sorted afterwards."""
         if self.found is not None:
             return self.found
-        return few(self.rows, self.plan, most=FEW) if self.restricts else Few(None)
+        if not self.restricts or (self.is_kept and self.plan.rows > FAR_MORE * MOST):
+            return Few(None)
+        return few_counted(self.rows, self.plan, most=FEW, counted=MOST)
 
     @property
     def _is_sorted(self) -> bool:
-        """Whether so few are expected that they are all read for a page, and the order asks for them few times."""
+        """Whether so few are expected that they are all read for a page, in an order of which one statement knows the groups."""
         if self.found is not None or not self.restricts or len(self.groups) > _FEW_GROUPS:
             return False
-        return self.plan.rows <= FAR_MORE * FEW and self.plan.cost < _READ_WHOLE
+        expected = self.plan.rows <= FAR_MORE * FEW and self.plan.cost < _READ_WHOLE
+        return expected and all(one.when is not None for one in self.groups)
 
     def parts(self, size: int) -> Iterator[list[int]]:
         """Yield the ids of all of them in the order, `size` at a time, each part by key."""
@@ -121,7 +129,7 @@ def view_of(teams: Teams, sought: CertificateFilter, sort: str = "", *, now: dat
     if sought.state == CertificateState.ON_HOLD and plan.rows > FEW:
         candidates = held(without_text(visible, replace(sought, state=""), now=now))
     groups = groups_of(sort, None, teams=teams, state=_state_of(sought), now=now)
-    return View(rows, candidates, groups, plan, MOST_EXACT if kept is None else MOST_OF_KEPT, restricts)
+    return View(rows, candidates, groups, plan, kept is not None, restricts)
 
 
 def _state_of(sought: CertificateFilter) -> str:

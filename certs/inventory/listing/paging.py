@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from django.db.models import F, OrderBy, Q, QuerySet
+from django.db.models import Case, F, OrderBy, Q, QuerySet, SmallIntegerField, Value, When
 from django.db.models.functions import Coalesce
 
 from certs.errors import InputRefused
 from certs.models import Certificate
-from db.counting import MOST_EXACT, Count, Plan, count_together, with_total
+from db.counting import Count, Plan, with_total
 
 Rows = QuerySet[Certificate]
 PAGE = 25
@@ -27,12 +27,22 @@ _MOST_CHARACTERS = 400
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Rows that stand together in an order, and their order among themselves: by `column`, then id."""
+    """Rows that stand together in an order, and their order among themselves: by `column`, then id.
+
+    `when` says of a row of the certificate alone whether it is one of them, and is None where no
+    such condition does; `rows` returns the same.
+    """
 
     key: str
     rows: Callable[[Rows], Rows]
     column: str = "not_after"
     descending: bool = False
+    when: Q | None = None
+
+    @classmethod
+    def meeting(cls, key: str, when: Q, column: str = "not_after", *, descending: bool = False) -> Group:
+        """Return the group of the rows that meet a condition on their own columns."""
+        return cls(key, lambda rows: rows.filter(when), column, descending, when)
 
     def read(self, text: str) -> Any:
         """Return the value of `column` that a position holds as text. Raises ValueError."""
@@ -109,25 +119,45 @@ def window(
 
 
 def counted_window(rows: Rows, groups: Sequence[Group], plan: Plan, *, size: int = PAGE) -> tuple[Window, Count] | None:
-    """Return the first page and how many rows there are, where there are so few that they are sorted anyway.
+    """Return the first page and how many rows there are, in one statement that reads each row once.
 
-    One query a group until the page is full, and one that counts the groups behind it. `plan` is
-    what the database expects of `rows`; None where it needs too long.
+    For rows that are so few that they are sorted anyway, in an order of which each group is a
+    condition. `plan` is what the database expects of `rows`; None where it needs too long.
     """
-    found: list[Position] = []
-    total = 0
-    for place, group in enumerate(groups):
-        part = group.rows(rows).order_by(*_order(group, is_small=True))
-        values = with_total(part, plan, ("pk", group.column), most=size + 1 - len(found))
-        if values is None:
-            return None
-        found += [Position(group.key, _text(value), pk) for pk, value, _ in values]
-        total += values[0][2] if values else 0
-        if len(found) > size:
-            total += count_together([one.rows(rows) for one in groups[place + 1 :]], most=MOST_EXACT)
-            break
+    column = groups[0].column
+    values = with_total(
+        rows.annotate(place_now=_place(groups)).order_by(*_order_of_places(groups)),
+        plan,
+        ("pk", column, "place_now"),
+        most=size + 1,
+    )
+    if values is None:
+        return None
+    found = [Position(groups[place].key, _text(value), pk) for pk, value, place, _ in values]
     more, found = len(found) > size, found[:size]
-    return Window([one.pk for one in found], older=found[-1] if more else None), Count(total, exact=True)
+    total = Count(values[0][3] if values else 0, exact=True)
+    return Window([one.pk for one in found], older=found[-1] if more else None), total
+
+
+def _place(groups: Sequence[Group]) -> Case:
+    """Return the number of a row's group. What is in none of the others is in the last."""
+    number, last = SmallIntegerField(), len(groups) - 1
+    whens = [When(one.when, then=Value(place)) for place, one in enumerate(groups[:last])]
+    return Case(*whens, default=Value(last), output_field=number)
+
+
+def _order_of_places(groups: Sequence[Group]) -> list[OrderBy]:
+    """Return the order of all groups together, by `place_now`. Some may go down where others go up."""
+    keys = [OrderBy(F("place_now"))]
+    column = groups[0].column
+    down = [place for place, one in enumerate(groups) if one.descending]
+    for name in dict.fromkeys((column, "pk")):
+        if len(down) in (0, len(groups)):
+            keys.append(OrderBy(Coalesce(name, name), descending=bool(down)))
+            continue
+        keys.append(OrderBy(Case(When(~Q(place_now__in=down), then=F(name)))))
+        keys.append(OrderBy(Case(When(place_now__in=down, then=F(name))), descending=True))
+    return keys
 
 
 def reverse(groups: Sequence[Group]) -> list[Group]:

@@ -86,8 +86,8 @@ def _by_end(state: str, now: datetime) -> list[Group]:
     """
     in_force = Q(status=Certificate.Status.GOOD, not_after__gte=now)
     # As the index `certificate_not_good` says it.
-    revoked = Group("revoked", lambda rows: rows.filter(~Q(status=Certificate.Status.GOOD), not_after__gte=now))
-    past = Group("past", lambda rows: rows.filter(not_after__lt=now), descending=True)
+    revoked = Group.meeting("revoked", Q(~Q(status=Certificate.Status.GOOD), not_after__gte=now))
+    past = Group.meeting("past", Q(not_after__lt=now), descending=True)
     if state in _REVOKED:
         return [revoked, past]
     if state == CertificateState.EXPIRED:
@@ -96,10 +96,10 @@ def _by_end(state: str, now: datetime) -> list[Group]:
         # What is valid and ends before others become due is rare, and after thousands that are due.
         until = due_until(now)
         return [
-            Group("soon", lambda rows: rows.filter(in_force, not_after__lte=until, alert_at__gt=now)),
-            Group("in", lambda rows: rows.filter(in_force, not_after__gt=until)),
+            Group.meeting("soon", Q(in_force, not_after__lte=until, alert_at__gt=now)),
+            Group.meeting("in", Q(in_force, not_after__gt=until)),
         ]
-    found = [Group("in", lambda rows: rows.filter(in_force))]
+    found = [Group.meeting("in", in_force)]
     return found if state else [*found, revoked, past]
 
 
@@ -118,11 +118,11 @@ def _by_match(named: Named, by_end: Sequence[Group]) -> list[Group]:
 
 
 def _newest(_teams: Teams, _now: datetime) -> list[Group]:
-    return [Group("all", lambda rows: rows, "pk", descending=True)]
+    return [Group.meeting("all", Q(), "pk", descending=True)]
 
 
 def _by_name(_teams: Teams, _now: datetime) -> list[Group]:
-    return [Group("all", lambda rows: rows, "common_name")]
+    return [Group.meeting("all", Q(), "common_name")]
 
 
 def _by_state(_teams: Teams, now: datetime) -> list[Group]:
@@ -133,10 +133,7 @@ def _by_state(_teams: Teams, now: datetime) -> list[Group]:
 
 
 def _by_renewal(_teams: Teams, _now: datetime) -> list[Group]:
-    def of(renewal: Renewal) -> Group:
-        return Group(renewal.value, lambda rows: rows.filter(RENEWED[renewal.value]))
-
-    return [of(renewal) for renewal in _RENEWALS]
+    return [Group.meeting(renewal.value, RENEWED[renewal.value]) for renewal in _RENEWALS]
 
 
 def _by_key(_teams: Teams, _now: datetime) -> list[Group]:
@@ -155,10 +152,7 @@ def _by_team(teams: Teams, _now: datetime) -> list[Group]:
 
 
 def _by_value(column: str, values: Sequence[tuple[str, Any]]) -> list[Group]:
-    def of(key: str, value: Any) -> Group:
-        return Group(key, lambda rows: rows.filter(**{column: value}))
-
-    return [of(key, value) for key, value in values]
+    return [Group.meeting(key, Q(**{column: value})) for key, value in values]
 
 
 def _by_served(_teams: Teams, _now: datetime) -> list[Group]:

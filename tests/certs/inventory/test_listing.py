@@ -18,7 +18,7 @@ from audit.models import AuditEvent
 from certs.access.permissions import Authority
 from certs.bulk.submit import submit_order
 from certs.errors import InputRefused, NotFound
-from certs.inventory import CertificateFilter
+from certs.inventory import CertificateFilter, filters
 from certs.inventory.figures import count_states
 from certs.inventory.listing import listed as lists
 from certs.inventory.listing import strip as strips
@@ -28,10 +28,10 @@ from certs.inventory.listing.saved import delete_view, save_view
 from certs.inventory.listing.sorts import Sort
 from certs.inventory.listing.strip import strip
 from certs.inventory.listing.typed import read_typed
-from certs.models import Certificate, CertificateName, InstalledPlace, Issuer, SavedView, Team
+from certs.models import Certificate, CertificateName, InstalledPlace, Issuer, PolicyVerdict, SavedView, Team
 from certs.requests.submit import Requester
 from certs.spec import CertificateSpec
-from db.counting import count
+from db.counting import Count, count
 from tests.cast import person
 from tests.certs.api.test_issue import Api
 from tests.certs.bulk.orders import drafted, work_off_all
@@ -125,13 +125,58 @@ def test_page_and_count_of_one_pass_are_those_of_two(estate: list[Certificate], 
         assert view.page(after=page.older) == (again.window(after=page.older), total)
 
 
+@pytest.mark.parametrize("sort", ["", "-ends", "renewal", "-key", "issuer", "team"])
+def test_few_certificates_are_sorted_and_counted_in_one_statement_whatever_their_groups(
+    estate: list[Certificate], sort: str, now: datetime
+) -> None:
+    """Each group by a statement of its own had the whole table read three times."""
+    view = view_of(None, CertificateFilter(issuer="a-ca"), sort, now=now)
+    with CaptureQueriesContext(connection) as sent:
+        page, total = view.page()
+    assert [one for one in sent.captured_queries if "certs_certificate" in one["sql"]] == sent.captured_queries[:1]
+    apart = view.window(size=100)
+    assert (page.ids, total.number) == (apart.ids, len(apart.ids))
+    assert total.number == 10
+
+
+def test_a_list_of_more_than_an_act_may_take_is_not_counted_further(
+    estate: list[Certificate], monkeypatch: pytest.MonkeyPatch, now: datetime
+) -> None:
+    monkeypatch.setattr(lists, "FEW", 3)
+    monkeypatch.setattr(lists, "MOST", 9)
+    total = view_of(None, CertificateFilter(issuer="a-ca"), "served", now=now).count()
+    assert (total.number >= 9, total.exact) == (True, False)
+    monkeypatch.setattr(lists, "MOST", 10)
+    assert view_of(None, CertificateFilter(issuer="a-ca"), "served", now=now).count() == Count(10, exact=True)
+
+
+@pytest.mark.parametrize("few", [0, 5_000])
+def test_the_policy_filter_lists_the_same_however_many_pass(
+    estate: list[Certificate], few: int, monkeypatch: pytest.MonkeyPatch, now: datetime
+) -> None:
+    """From the ids of those that are refused, or pass, while they are few; else from their table."""
+    in_force = [row.pk for row in estate if row.status == "good" and row.not_after >= now]
+    refused, passing = in_force[:-3], in_force[-3:]
+    rules = (" allowed_keys ", " validity ")
+    PolicyVerdict.objects.bulk_create(PolicyVerdict(certificate_id=pk, rules=rules[pk % 2]) for pk in refused)
+    Certificate.objects.exclude(pk__in=in_force).update(status="revoked")
+    monkeypatch.setattr(filters, "_FEW", few)
+
+    def found(policy: str) -> list[int]:
+        return sorted(view_of(None, CertificateFilter(policy=policy), now=now).window(size=100).ids)
+
+    assert found("passes") == passing
+    assert found("fails") == refused
+    assert found("allowed_keys") == [pk for pk in refused if pk % 2 == 0]
+
+
 def test_a_list_of_many_of_which_a_figure_is_kept_is_not_counted_again(
     estate: list[Certificate], monkeypatch: pytest.MonkeyPatch, now: datetime
 ) -> None:
     """Counting certificates without owner read every row for each page."""
     count_states()
     monkeypatch.setattr(lists, "FEW", 3)
-    monkeypatch.setattr(lists, "MOST_OF_KEPT", 5)
+    monkeypatch.setattr(lists, "MOST", 5)
     page, total = view_of(None, CertificateFilter(owner="none"), now=now).page()
     assert len(page.ids) == 25
     if connection.vendor == "postgresql":  # SQLite has no planner, whose place the figure takes
