@@ -95,7 +95,7 @@ class PortalAdmin(Base):
 
 
 class ReadOnlyAdmin(PortalAdmin):
-    """No add, no change, no delete, for nobody, whatever their permissions."""
+    """Refuse to add, change and delete, whatever the person's permissions are."""
 
     actions = None
 

@@ -221,7 +221,7 @@ _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), check_circular
 
 
 def recordable(text: str, *, most: int = 300) -> str:
-    """Return words of somebody else, such as a CA's reason, as the log and the database accept them.
+    """Return a text from outside, such as a CA's reason, as the log and the database accept them.
 
     Without what either refuses, at most `most` characters: a strange text must not undo the change that it is recorded with.
     """
@@ -230,7 +230,7 @@ def recordable(text: str, *, most: int = 300) -> str:
 
 
 def encode_data(data: Mapping[str, Value]) -> str:
-    """`data` as canonical JSON: sorted keys, no spaces, ASCII only."""
+    """Return `data` as canonical JSON: sorted keys, no spaces, ASCII only."""
     return _encode(dict(data))
 
 
@@ -247,7 +247,7 @@ def canonical_bytes(*, event_id: int, subject_seq: int, event: Event, data: str 
 
 @lru_cache(maxsize=64)
 def _in_utc(at: datetime) -> str:
-    """(The events of a batch share their time, and mostly their actor.)"""
+    """Return a time in UTC; kept, because the events of a batch share their time."""
     return at.astimezone(UTC).isoformat(timespec="microseconds")
 
 
@@ -276,7 +276,7 @@ def check_event(event: Event) -> None:
 
 @lru_cache(maxsize=1024)
 def _check_actor(actor: Actor) -> None:
-    """(A few actors do nearly everything.)"""
+    """Raise EventRefused for an actor that may not be recorded; kept, because a few actors do nearly everything."""
     if actor.kind not in ACTOR_KINDS:
         raise EventRefused(f"An actor is one of {', '.join(sorted(ACTOR_KINDS))}, not {actor.kind!r}.")
     _check_name("actor", actor.name)
@@ -338,7 +338,7 @@ def _wrong_with(name: str) -> str:
 
 
 def _utf8_length(what: str, text: str) -> int:
-    """Length in UTF-8; refuses what PostgreSQL cannot store (NUL, lone surrogates), so that both databases take the same events."""
+    """Return the length in UTF-8. Refuses what PostgreSQL cannot store (NUL, lone surrogates), so that both databases take the same."""
     if "\x00" in text:
         raise EventRefused(f"{what} holds a NUL character.")
     if text.isascii():

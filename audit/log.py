@@ -103,7 +103,7 @@ def _raise_numbers(events: Sequence[Event]) -> Statement:
     the subjects' rows are locked: within one subject, ids rise in the order of subject_seq.
     """
     counts = Counter(event.subject for event in events)
-    return _RAISE.format(source=counted_texts()), [_pairs(counts)]
+    return _RAISE.format(source=counted_texts()), [json.dumps(sorted(counts.items()))]
 
 
 def _numbered(events: Sequence[Event], raised: Sequence[Row], ids: Sequence[int]) -> list[NewRows]:
@@ -132,12 +132,8 @@ _RAISE = (
 )
 
 
-def _pairs(counts: Mapping[str, int]) -> str:
-    return json.dumps(sorted(counts.items()))
-
-
 def unsealed_macs(content: bytes) -> list[bytes]:
-    """HMAC-SHA256 of an event's canonical bytes under SECRET_KEY, then under each of SECRET_KEY_FALLBACKS."""
+    """Return HMAC-SHA256 of an event's canonical bytes under SECRET_KEY, then under each of SECRET_KEY_FALLBACKS."""
     return [hmac.digest(key, content, "sha256") for key in _mac_keys()]
 
 

@@ -14,7 +14,7 @@ _moved = timedelta()
 
 
 def machine_now() -> datetime:
-    """This host's time now, aware, UTC; only to be compared with the database's."""
+    """Return this host's time now, aware, UTC; only to be compared with the database's."""
     return datetime.now(tz=UTC) + _moved
 
 
@@ -47,5 +47,5 @@ CLOCK = Read([("SELECT clock_timestamp()", ())], _now_on_postgresql, _now_on_sql
 
 
 def now_in_sql() -> str:
-    """The same time within a statement, to be compared with columns as Django stores them (on SQLite text that sorts like times)."""
+    """Return the same time as SQL, to be compared with columns as Django stores them (on SQLite text that sorts like times)."""
     return "clock_timestamp()" if on_postgresql() else "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')"

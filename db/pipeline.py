@@ -111,7 +111,7 @@ def _result(cursor: Any) -> tuple[list[Row], int]:
 
 
 def _result_on_postgresql(connection: Any, sql: str, cursor: Any) -> tuple[list[Row], int]:
-    """The same; `description` would make an object for each column, which takes longer than the rows."""
+    """Return what `_result` does; `description` would make an object for each column, which takes longer than the rows."""
     rows = cursor.fetchall() if cursor.pgresult.nfields else []
     kept = _kept.of(connection)
     if len(rows) <= MOST_KEPT_ROWS and len(kept) < MOST_PREPARED:
@@ -167,7 +167,7 @@ def _sent(connection: Any, sql: str, parameters: Sequence[Any]) -> Any:
 
 @lru_cache(maxsize=2048)
 def _numbered(sql: str) -> bytes:
-    """SQL with $1, $2 ... for its %s, as the server takes it. psycopg would look for them in every call of a long statement."""
+    """Return SQL with $1, $2 ... for its %s, as the server takes it. psycopg would look for them in every call of a long statement."""
     first, *others = sql.replace("%%", "%").split("%s")
     return (first + "".join(f"${n}{part}" for n, part in enumerate(others, start=1))).encode()
 
@@ -248,7 +248,7 @@ class _Own(threading.local):
 
 
 def _looked_up(connection: psycopg.Connection[Any], name: str, parameters: Sequence[int | str]) -> tuple[str, ...] | None:
-    """One round trip through libpq's public functions: a cursor would take longer than the server."""
+    """Look up in one round trip through libpq's public functions: a cursor would take longer than the server."""
     result = connection.pgconn.exec_prepared(name.encode(), [str(one).encode() for one in parameters])
     if result.status != psycopg.pq.ExecStatus.TUPLES_OK:
         raise psycopg.OperationalError(result.error_message.decode("utf-8", "replace"))

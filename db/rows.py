@@ -385,7 +385,7 @@ def save_fields(rows: Sequence[models.Model], names: Sequence[str]) -> None:
 
 
 def update_statements(model: type[models.Model], rows: Mapping[Any, Values], *, only_if: Values | None = None) -> list[Statement]:
-    """On PostgreSQL: one statement for each set of columns that is written."""
+    """Return, for PostgreSQL, one statement for each set of columns that is written."""
     by_columns: dict[tuple[str, ...], list[tuple[Any, Values]]] = {}
     for pk, values in sorted(rows.items()):  # two workers meet the same rows in the same order
         by_columns.setdefault(tuple(values), []).append((pk, values))
@@ -420,7 +420,7 @@ def _update_statement(model: type[models.Model], names: Sequence[str], rows: lis
 
 
 def _bound(field: models.Field[Any, Any], value: Any) -> Any:
-    """As the driver takes it. psycopg knows every type of ours but JSON's, which may be a text or a list of anything."""
+    """Return a value as the driver takes it. psycopg knows every type of ours but JSON's, which may be a text or a list of anything."""
     return field.get_db_prep_save(value, connection) if isinstance(field, models.JSONField) else value
 
 

@@ -58,7 +58,7 @@ def _build(alias: str) -> KeyBackend:
 
 
 def forget_backends() -> None:
-    """After a fork (sessions must not be shared), and when settings change in tests."""
+    """Forget all backends: after a fork, because sessions must not be shared, and when settings change in tests."""
     _backends.clear()
 
 

@@ -82,7 +82,7 @@ class KeyFacts:
 
     @classmethod
     def from_name(cls, name: str) -> KeyFacts:
-        """Inverse of `name`. Raises ValueError for a name of no known family."""
+        """Return the facts for a name: the inverse of `name`. Raises ValueError for a name of no known family."""
         if name == "ed25519":
             return cls("ed25519", 255)
         family, _, bits = name.rpartition("-")
@@ -144,7 +144,7 @@ def facts_of_spki(spki: bytes) -> KeyFacts | None:
 
 
 def spki_der(public_key: PublicKeyTypes) -> bytes:
-    """SubjectPublicKeyInfo in DER (RFC 5280 4.1.2.7)."""
+    """Return the SubjectPublicKeyInfo in DER (RFC 5280 4.1.2.7)."""
     return public_key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 

@@ -70,7 +70,7 @@ def sign_many_with(key: Key, messages: Sequence[bytes], *, for_status: bool = Fa
 
 
 def sign_digest_with(key: Key, digest: bytes, *, for_status: bool = False) -> bytes:
-    """As `KeyBackend.sign_digest`. Raises KeyBackendError as `private_key_for`."""
+    """Sign a digest as `KeyBackend.sign_digest` does. Raises KeyBackendError as `private_key_for`."""
     _check(key, _states([key]), for_status=for_status)
     return get_key_backend(key.backend).sign_digest(ref_of(key), digest)
 

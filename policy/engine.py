@@ -80,7 +80,7 @@ class Decision:
         return "; ".join(check.message for check in self.failures or self.approvals)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able, for the record and the answer."""
+        """Return the decision as JSON, for the record and for channels."""
         return {
             "outcome": str(self.outcome),
             "policy_version": self.policy_version,
@@ -165,7 +165,7 @@ def _failing_rules(ruleset: RuleSet, case: Case, waivers: Sequence[Waiver]) -> l
 
 
 def _smallest_change(ruleset: RuleSet, case: Case, waivers: Sequence[Waiver]) -> Suggestion | None:
-    """Cheapest-first search over chains of repairs, one failing rule after the other, so that the result fixes all together.
+    """Return the cheapest chain of repairs that passes, one failing rule after the other, so that the result fixes all together.
 
     Bounded by MAX_CANDIDATES evaluations, which keeps one hostile request from costing more than some milliseconds.
     """

@@ -85,7 +85,7 @@ def one_person_is_enough() -> bool:
 
 
 def note_new_account(instance: Any, created: bool, raw: bool = False, **_signal: Any) -> None:  # noqa: FBT001, FBT002 - Django's
-    """A receiver of `post_save` for accounts: the address with which an account is made counts as verified.
+    """Receive `post_save` of accounts: the address with which an account is made counts as verified.
 
     Only administrators make accounts; nobody registers. An address that is changed later is not verified by that.
     """

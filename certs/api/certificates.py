@@ -70,7 +70,7 @@ def issue(request: HttpRequest, order: IssueFromCSR, idempotency_key: Idempotenc
 def _outcome(row: CertificateRequest) -> Any:
     if row.state == S.COMPLETED:
         certificate = _certificate_of(row)
-        if certificate.status != Certificate.Status.GOOD:  # who asks would take it for a good one
+        if certificate.status != Certificate.Status.GOOD:  # the client would take it for a good one
             message = f"The certificate of this order, {certificate.cert_id}, was revoked."
             return problem(409, "revoked", message, cert_id=certificate.cert_id, audit_reference=row.public_id)
         # Written here, since ninja's schema takes longer to read and write it again; the tests hold it to the schema.

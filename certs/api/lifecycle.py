@@ -39,7 +39,7 @@ router = Router()
 
 @router.post("/revoke", response={200: Revoked, **REFUSALS}, exclude_unset=True, operation_id="revoke_by_serial")
 def revoke_by_serial(request: HttpRequest, order: RevokeBySerial) -> Any:
-    """Revoke a certificate of the token's team by its serial number. Told to the CA at once, and again until it is done."""
+    """Revoke a certificate of the token's team by its serial number. The CA is asked at once, and again until it has confirmed."""
     authority = _authority(request, "certificates:revoke")
     certificate, note = find_by_serial(authority.visible(), *serial_readings(order.serial_number))
     return Status(200, _revoked(certificate, order, authority) | ({"notes": [note]} if note else {}))

@@ -19,7 +19,7 @@ State = BulkOrder.State
 
 @transaction.atomic
 def pause(order: BulkOrder, *, authority: Authority) -> BulkOrder:
-    """Running -> paused: what is under way goes on, nothing new is begun. Raises NotPermitted, Conflict.
+    """Pause a running order: what is under way goes on, nothing new is begun. Raises NotPermitted, Conflict.
 
     A pause by somebody who may operate for every team, or by the portal itself, is the security team's: see `go_on`. It
     replaces a pause by the order's own team.
@@ -38,7 +38,7 @@ def pause(order: BulkOrder, *, authority: Authority) -> BulkOrder:
 
 @transaction.atomic
 def go_on(order: BulkOrder, *, authority: Authority) -> BulkOrder:
-    """Paused -> running. Raises Conflict, and NotPermitted, also where the security team paused the order and the actor is no member."""
+    """Resume a paused order. Raises Conflict; NotPermitted, also where the security team paused the order and the actor is no member."""
     _check_may_go_on(order, authority)
     row = _locked(order, State.PAUSED, verb="resumed")
     authority.check_may_operate(row)

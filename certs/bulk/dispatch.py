@@ -238,7 +238,8 @@ def _begin_again(queued: Sequence[BulkChunk]) -> None:
     """Publish chunks once more that were published long ago and never began; not while many messages wait for workers anyway."""
     now = database_now()
     quiet_since = now - timedelta(seconds=settings.PKI_SWEEP_AFTER_SECONDS)
-    never_began = [chunk for chunk in queued if chunk.queued_at and chunk.queued_at < quiet_since and (chunk.retry or _has_missing(chunk))]
+    quiet = [chunk for chunk in queued if chunk.queued_at and chunk.queued_at < quiet_since]
+    never_began = [chunk for chunk in quiet if chunk.retry or _has_missing(chunk)]
     chosen: list[BulkChunk] = []
     for task in sorted({first_task_of(chunk) for chunk in never_began}):
         chosen += [chunk for chunk in never_began if first_task_of(chunk) == task][: room_in(queue_of(task, bulk=True))]
@@ -249,6 +250,7 @@ def _begin_again(queued: Sequence[BulkChunk]) -> None:
 
 
 def _has_missing(chunk: BulkChunk) -> bool:
+    """Return whether a line has no request: one transaction makes those of a chunk, so its first task has not run."""
     items = items_of(chunk.order, chunk)
     made: int = CertificateRequest.objects.filter(bulk_item__in=items.values("pk")).count()
     return made < int(items.count())

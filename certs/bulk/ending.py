@@ -32,7 +32,7 @@ def finish_ready() -> int:
 
 @transaction.atomic
 def finish(order_id: int) -> bool:
-    """Running -> done (a cancelled one stays cancelled), if nothing is left to do. Checks that itself, so any caller may try.
+    """Finish an order if nothing is left to do; a cancelled one stays cancelled. Checks that itself, so any caller may try.
 
     Returns whether it ended the order. Effects, in one transaction: the order with its final
     counts, `bulk:completed`, a notice to the requester.

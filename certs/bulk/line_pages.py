@@ -213,7 +213,7 @@ def _none() -> Q:
 
 
 def _with_error(rows: Any) -> Any:
-    """With the request's words, or the line's own where there is no request. (NULL is beyond every comparison: such lines would be on
+    """Add the request's error, or the line's own reason where there is no request. (NULL is beyond every comparison: such lines would be on
     no page.)
     """
     return rows.annotate(error=Coalesce("requests__error", "reason"))

@@ -45,7 +45,7 @@ def judge_lines(
     asker = replace(requester, idempotency_scope="", idempotency_key="")
     order = judged(lines, requester=asker, title=title, issuer=issuer, notes=notes)
     try:
-        return _told(order)
+        return _as_json(order)
     finally:
         discard(order)
 
@@ -69,33 +69,30 @@ def order_at_once(
     if order.state not in (BulkOrder.State.JUDGING, BulkOrder.State.DRAFT):
         return order
     try:
-        _refuse(order, options)
-        # 2. Open and submit in one transaction: a crash in between would leave a draft that its caller does not know of.
+        # 2. All or nothing, where the caller wants that; and nothing where no line can be read.
+        counted = outcome_counts(order)
+        total, bad = sum(counted.values()), counted["deny"] + counted["invalid"]
+        if (bad and options.all_or_nothing) or counted["invalid"] == total:
+            raise LinesRefused(
+                f"{bad} of {total} lines cannot be issued; nothing was issued.",
+                _as_json(order),
+                next_step="Mend them, or send the order again without all_or_nothing."
+                if bad < total
+                else "Mend them, and send the order again.",
+            )
+        # 3. Open and submit in one transaction: a crash in between would leave a draft that its caller does not know of.
         with transaction.atomic():
             opened = open_draft(order) if order.state == BulkOrder.State.JUDGING else order
             return submit_order(opened, authority=requester.authority, with_refused=not options.only_allowed)
     except PortalError:
-        # 3. Nothing of a refused order is kept, so that the same idempotency key works for the corrected lines. (Where the
+        # 4. Nothing of a refused order is kept, so that the same idempotency key works for the corrected lines. (Where the
         #    process dies before this, the sweeper deletes the order.)
         if order.state == BulkOrder.State.JUDGING:
             discard(order)
         raise
 
 
-def _refuse(order: BulkOrder, options: OrderOptions) -> None:
-    counted = outcome_counts(order)
-    total, bad = sum(counted.values()), counted["deny"] + counted["invalid"]
-    if (bad and options.all_or_nothing) or counted["invalid"] == total:
-        raise LinesRefused(
-            f"{bad} of {total} lines cannot be issued; nothing was issued.",
-            _told(order),
-            next_step="Mend them, or send the order again without all_or_nothing."
-            if bad < total
-            else "Mend them, and send the order again.",
-        )
-
-
-def _told(order: BulkOrder) -> dict[str, Any]:
+def _as_json(order: BulkOrder) -> dict[str, Any]:
     counted = outcome_counts(order)
     problems = lines_page(order, Show.PROBLEMS, teams=None, size=SHOW_PROBLEMS).rows
     return {

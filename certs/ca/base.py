@@ -129,7 +129,7 @@ class Unknown:
 
 
 def _make_recordable(outcome: Pending | Refused | NotSent | Unknown) -> None:
-    """Its message is often the CA's own words."""
+    """Make the message fit for rows and events: it is often the CA's own text."""
     object.__setattr__(outcome, "message", recordable(outcome.message))
 
 
@@ -154,7 +154,7 @@ class CAUnreachable(Exception):
 
 
 def no_renewal() -> None:
-    """Nothing is done between two calls of a CA: the caller holds no lease."""
+    """Do nothing between two calls of a CA: the caller holds no lease."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +218,7 @@ class CAClient(ABC):
             if silence:
                 found.append(Unknown(order.order_ref, silence))
                 continue
+            # Each call may take a time-out, and a batch of them longer than a lease.
             between()
             try:
                 found.append(self.find(order))
@@ -292,7 +293,7 @@ class LedgerCA(CAClient):
 
     @abstractmethod
     def prepare_new(self, work: UnitOfWork, orders: Sequence[Order], *, issuer: Issuer, now: datetime) -> Prepared:
-        """`prepare` for orders of requests that are new in `work`. `issuer`: the CA's row as this transaction has locked it."""
+        """Prepare orders of requests that are new in `work`. `issuer`: the CA's row as this transaction has locked it."""
 
     @abstractmethod
     def ledger(self, prepared: Prepared) -> Read[Mapping[str, Any]]:

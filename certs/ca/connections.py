@@ -46,6 +46,7 @@ def options_with_credential(config: dict[str, Any]) -> dict[str, Any]:
     A file of the same name with `.pem` behind it holds the roots of the server's TLS certificate.
     Raises ImproperlyConfigured where the file is missing: its message names the file, never what is in it.
     """
+    # The name comes from a page and is joined to a path, so it may lead nowhere else than into the folder.
     name = str(config["CREDENTIAL"])
     folder = str(settings.PKI_CA_CREDENTIALS)
     if not folder or FILE_NAME.fullmatch(name) is None:
@@ -54,6 +55,7 @@ def options_with_credential(config: dict[str, Any]) -> dict[str, Any]:
     try:
         token = path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as exc:
+        # `from None`: the text of a UnicodeDecodeError quotes the file.
         raise ImproperlyConfigured(
             f"The credential {name} cannot be read ({type(exc).__name__}): put the file into PKI_CA_CREDENTIALS where "
             "the workers of the queue ca-remote run."

@@ -37,6 +37,8 @@ def too_short(issuer: Issuer, *, asked_end: datetime, now: datetime) -> str:
     A certificate that the CA's end would cut to less than PKI_CA_LEAST_DAYS is of no use to the
     requester, who expects the life that was asked for; a short-lived one that fits is issued.
     """
+    # A request that the CA can serve in full is issued to the last day. What would be cut is served as long as a useful rest is
+    # left: else the last week of a CA gives certificates for an hour.
     end = end_of(issuer)
     least = timedelta(days=settings.PKI_CA_LEAST_DAYS)
     if asked_end <= end or end - now >= least:

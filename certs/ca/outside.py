@@ -1,7 +1,7 @@
-"""Calls to addresses that stand in certificates: where a CRL lies, where an OCSP responder is.
+"""Calls to addresses that certificates name: those of CRLs and OCSP responders.
 
-A CA elsewhere chose them, or whoever speaks in its name. They are not trusted to lead anywhere:
-the portal's machine reaches what nobody else does (server-side request forgery, CWE-918).
+A CA elsewhere chose them, or somebody in its name. They are not trusted to lead anywhere: the
+portal's machine reaches addresses that outsiders do not (server-side request forgery, CWE-918).
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ def http_address(names: Sequence[str]) -> str:
 
 @contextmanager
 def session_to(address: str) -> Iterator[tuple[requests.Session, str, dict[str, str]]]:
-    """Yield a session, the URL with the address to connect to, and the header with the name that was meant.
+    """Yield a session, the URL with the address to connect to, and the header with the name in the certificate.
 
     The name is looked up once, and the connection goes to what was looked up and checked: a second
     look-up could give another address (DNS rebinding). Raises ValueError for an address that is none
     or leads where nothing is asked for, OSError where the name is not found.
     """
+    # A name and password in the address would be sent to whoever answers there.
     parts = urlsplit(address)
     host, port = parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0)
     if not host or not port or parts.username is not None or parts.password is not None:

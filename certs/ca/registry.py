@@ -24,6 +24,7 @@ def get_ca_client(alias: str) -> CAClient:
 
     Raises ImproperlyConfigured for an alias that is neither.
     """
+    # Kept for the life of the process: a client keeps its login and its connections.
     client = _clients.get(alias)
     if client is None:
         client = _clients[alias] = _build(alias)
@@ -121,7 +122,7 @@ def forget_client(alias: str) -> None:
 
 
 def forget_clients() -> None:
-    """After a fork (sockets must not be shared) and when settings change in tests."""
+    """Forget all clients: after a fork, because sockets must not be shared, and when settings change in tests."""
     _clients.clear()
 
 

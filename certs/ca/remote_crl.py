@@ -32,7 +32,7 @@ def revoked_on_crls(alias: str) -> Iterator[RevokedThere] | None:
     """
     good = Certificate.objects.filter(issuer__alias=alias, status=Certificate.Status.GOOD, not_after__gt=database_now())
     places: dict[str, x509.Certificate] = {}
-    # One certificate of each chain and share has the address; all others have the same.
+    # One certificate for each chain and shard is decoded: the others name the same address.
     for chain, shard in good.order_by().values_list("chain", "crl_shard").distinct():
         example = good.filter(chain=chain, crl_shard=shard).select_related("body", "chain").order_by("-pk")[:1]
         for certificate in example:
@@ -42,6 +42,7 @@ def revoked_on_crls(alias: str) -> Iterator[RevokedThere] | None:
 
 
 def _good_ones(alias: str, places: dict[str, x509.Certificate]) -> Iterator[RevokedThere]:
+    """Yield the entries of the CRLs whose certificates are good in the inventory, a thousand in one query."""
     for address, authority in places.items():
         entries = iter(fetched_crl(address, authority))
         while part := list(islice(entries, 1000)):
@@ -63,12 +64,14 @@ def crl_address(certificate: x509.Certificate) -> str:
 
 
 def fetched_crl(address: str, authority: x509.Certificate) -> Iterable[x509.RevokedCertificate]:
-    """Raises CAUnreachable."""
+    """Return the entries of a CRL that its CA signed and that has not expired. Raises CAUnreachable."""
     try:
         crl = x509.load_der_x509_crl(_downloads.run(lambda: _fetched(address), seconds=TOTAL_TIMEOUT))
     except (requests.RequestException, OSError, ValueError) as exc:
         why = str(exc) if type(exc) is ValueError else type(exc).__name__
         raise CAUnreachable(f"the CRL at {address} cannot be had ({why})") from exc
+    # The connection is plain http (RFC 5280 8): only the signature shows whose list it is. An expired list could hide revocations
+    # that a newer one has.
     key: Any = authority.public_key()
     if crl.issuer != authority.subject or not crl.is_signature_valid(key):
         raise CAUnreachable(f"the CRL at {address} is not signed by {authority.subject.rfc4514_string()}")
@@ -84,6 +87,7 @@ def _fetched(address: str) -> bytes:
     ):
         if response.status_code != 200:
             raise ValueError(f"answered {response.status_code}")
+        # Counted while it comes: Content-Length is the sender's word.
         data = bytearray()
         for piece in response.iter_content(65536):
             data += piece

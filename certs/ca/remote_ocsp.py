@@ -52,12 +52,14 @@ def status_at(address: str, certificate: x509.Certificate, authority: x509.Certi
 
 
 def _check(reply: ocsp.OCSPResponse, certificate: x509.Certificate, authority: x509.Certificate) -> None:
+    # 1. The reply is about this certificate and of now (RFC 6960 3.2).
     if reply.response_status is not ocsp.OCSPResponseStatus.SUCCESSFUL:
         raise ValueError(f"replies {reply.response_status.name.lower()}")
     if reply.serial_number != certificate.serial_number:
         raise ValueError("is about another certificate")
     if reply.next_update_utc is not None and reply.next_update_utc <= database_now():
         raise ValueError("is too old")
+    # 2. It is signed by the CA itself, or by a responder that the CA has certified for this (RFC 6960 4.2.2.2).
     for signer in (authority, *reply.certificates):
         if signer is not authority and not _may_sign(signer, authority):
             continue
@@ -70,6 +72,7 @@ def _check(reply: ocsp.OCSPResponse, certificate: x509.Certificate, authority: x
 
 
 def _may_sign(signer: x509.Certificate, authority: x509.Certificate) -> bool:
+    """Return whether a certificate in the reply is one of a delegated responder. Without OCSPSigning every server of the CA could."""
     try:
         signer.verify_directly_issued_by(authority)
         usages = signer.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value

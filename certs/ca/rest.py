@@ -78,14 +78,15 @@ class RestCAClient(CAClient):
             return list(pool.map(self._issue, orders))
 
     def _issue(self, order: Order) -> Outcome:
+        # 1. The API takes a CSR and no names: what is not in the CSR cannot be ordered here.
         if not order.csr_der:
             return Refused(
                 order.order_ref,
                 "csr_not_kept",
                 "This CA needs the CSR itself, and a CSR with a challenge password is not kept. Make one without.",
             )
-        # The Idempotency-Key makes sending again safe. Still, an order that may have arrived is `Unknown` and looked up first,
-        # for a CA need not keep the key for as long as the portal tries.
+        # 2. Send. The Idempotency-Key makes sending again safe. Still, an order that may have arrived is `Unknown` and looked up
+        #    first, for a CA need not keep the key for as long as the portal tries.
         body = {"csr": csr_pem(order.csr_der), "profile": order.profile, **_validity(order)}
         try:
             response = self._call("POST", "/api/v1/certificates/issue", json=body, headers={"Idempotency-Key": order.order_ref})
@@ -100,6 +101,7 @@ class RestCAClient(CAClient):
         return self._outcome(order, response)
 
     def _outcome(self, order: Order, response: requests.Response) -> Outcome:
+        """Return what a reply means for the order. Only 4xx is a refusal: a 5xx may have come after the signature."""
         ref, status = order.order_ref, response.status_code
         if status == 200:
             try:
@@ -109,7 +111,8 @@ class RestCAClient(CAClient):
         if status == 202:
             return Pending(ref, f"{self.url} took the order and will answer later")
         detail = f"{self.url} answered {status}: {_problem_detail(response)}"
-        # A refused token is about this client, and a CA that is busy is about the CA: neither says anything about the order.
+        # A refused token is about this client, and a CA that is busy is about the CA: neither says anything about the order,
+        # which waits and is sent again.
         if status in (401, 403) and _problem_type(response) in ("", "unauthorized"):
             return NotSent(ref, f"{detail} Check the token of CA {self.alias}.")
         if status in (429, 503):
@@ -145,6 +148,7 @@ class RestCAClient(CAClient):
             raise NotFound(f"{self.url} never issued serial {serial_number:x}, or cannot take a hold back.")
         if response.status_code != 200:
             raise self._not_served(response, "to the release of a hold")
+        # The other portal may have queued the release. Counted as done, the inventory would be good while the CA's CRL is not.
         if _problem(response).get("status") != "good":
             raise CAUnreachable(f"{self.url} accepted the release of a hold and has not done it yet", answered=True)
 
@@ -167,10 +171,12 @@ class RestCAClient(CAClient):
                 raise CAUnreachable(f"{self.url} sent an unreadable list of certificates") from exc
             for certificate in unknown:
                 yield certificate.public_bytes(Encoding.DER)
-            page = self.page(after) if after > seen else None  # else a CA that repeats a page would keep us permanently
+            # Each page must begin later than the one before: a CA that repeats a page would hold this worker permanently.
+            page = self.page(after) if after > seen else None
             seen = after
 
     def page(self, after: int) -> dict[str, Any] | None:
+        """Return a page of the list of certificates; None where the CA has no such list. Raises CAUnreachable."""
         response = self._ask("GET", f"/api/v1/certificates/ordered?after={after}&limit={PAGE}")
         if response.status_code == 404:
             return None
@@ -233,7 +239,14 @@ class RestCAClient(CAClient):
         """Make one call, in a session that no other call uses. Raises requests.RequestException."""
 
         def send() -> requests.Response:
-            session = self._session()
+            # A session goes back only after a complete reply: one whose call was given up may still get the late one.
+            try:
+                session = self._idle_sessions.get_nowait()
+            except Empty:
+                session = requests.Session()
+                # Else REQUESTS_CA_BUNDLE overrides `verify`, and a proxy variable reroutes tokens.
+                session.trust_env = False
+            # No redirect is followed: it would take the token to another host.
             response = session.request(
                 method,
                 self.url + path,
@@ -248,15 +261,6 @@ class RestCAClient(CAClient):
 
         return self._calls.run(send, seconds=TOTAL_TIMEOUT)
 
-    def _session(self) -> requests.Session:
-        try:
-            return self._idle_sessions.get_nowait()
-        except Empty:
-            session = requests.Session()
-            # Else REQUESTS_CA_BUNDLE overrides `verify`, and a proxy variable reroutes tokens.
-            session.trust_env = False
-            return session
-
 
 def _validity(order: Order) -> dict[str, int | str | None]:
     """Return the validity as the API takes it, in whole days: where the policy's maximum ends within the day, the day before is sent."""
@@ -269,6 +273,8 @@ def _validity(order: Order) -> dict[str, int | str | None]:
 
 def _never_connected(exc: requests.exceptions.ConnectionError) -> bool:
     """Return whether no byte can have arrived: the connection was refused, or the name did not resolve."""
+    # By the names of urllib3's errors: requests has one class for all of them, also for a connection that was reset after the
+    # order was sent.
     cause = exc.args[0] if exc.args else None
     reason = getattr(cause, "reason", cause)
     return type(reason).__name__ in {"NewConnectionError", "NameResolutionError", "ConnectTimeoutError"}

@@ -69,8 +69,8 @@ def _end(order: Order) -> dict[str, str]:
 class VaultPKIClient(CAClient):
     """`mount` and `role` of the engine; the rest of the options are those of VaultSession."""
 
-    # Orders are sent one after the other, each within VaultSession's TOTAL_TIMEOUT.
-    capabilities = Capabilities(lookup=Lookup.BY_LISTING, explicit_names=True, reports_reason=False, batch_size=2)
+    # Orders are sent one after the other, each within VaultSession's TOTAL_TIMEOUT: two could outlast what is left of a lease.
+    capabilities = Capabilities(lookup=Lookup.BY_LISTING, explicit_names=True, reports_reason=False, batch_size=1)
 
     def __init__(self, alias: str, *, mount: str = "pki", role: str, **session: Any) -> None:
         self.alias, self.mount, self.role = alias, mount, role
@@ -94,10 +94,23 @@ class VaultPKIClient(CAClient):
             chain = self.chain()
         except (KeyBackendError, CAUnreachable, ImproperlyConfigured) as exc:
             return NotSent(order.order_ref, str(exc))
-        # 3. Sign. What went wrong decides whether the order may be sent again or must be looked up first.
+        # 3. Sign, with every name said explicitly. The names in the CSR do not count (`_check_role`), and the common name goes
+        #    into the SAN only where it is one of the names.
+        extra = {
+            "alt_names": ",".join(order.dns_names),
+            "ip_sans": ",".join(order.ip_addresses),
+            **_end(order),
+            "exclude_cn_from_sans": True,
+        }
+        csr = csr_pem(order.csr_der)
+
+        def sign(client: hvac.Client) -> Any:
+            return client.secrets.pki.sign_certificate(self.role, csr, order.common_name, extra_params=extra, mount_point=self.mount)
+
+        # 4. What went wrong decides whether the order may be sent again or must be looked up first.
         try:
-            answer = self._session.call(lambda c: self._sign(c, order))
-            return Issued(order.order_ref, _der(answer["data"]["certificate"]), chain)
+            reply = self._session.call(sign)
+            return Issued(order.order_ref, _der(reply["data"]["certificate"]), chain)
         except KeyBackendUnavailable as exc:
             # A sealed engine, or one that was not reached, has signed nothing; any other failure may have come after the signature.
             clean_no = "sealed" in str(exc) or "ConnectTimeout" in str(exc)
@@ -110,16 +123,6 @@ class VaultPKIClient(CAClient):
             return NotSent(order.order_ref, str(exc))
         except (KeyError, TypeError, ValueError) as exc:
             return Unknown(order.order_ref, f"unreadable answer ({type(exc).__name__})")
-
-    def _sign(self, client: hvac.Client, order: Order) -> Any:
-        extra = {
-            "alt_names": ",".join(order.dns_names),
-            "ip_sans": ",".join(order.ip_addresses),
-            **_end(order),
-            "exclude_cn_from_sans": True,
-        }
-        csr = csr_pem(order.csr_der)
-        return client.secrets.pki.sign_certificate(self.role, csr, order.common_name, extra_params=extra, mount_point=self.mount)
 
     def _check_role(self) -> None:
         """Read the role again when the last time is a minute ago. Raises ImproperlyConfigured for
@@ -165,6 +168,7 @@ class VaultPKIClient(CAClient):
     def _strangers(self, between: Callable[[], None]) -> dict[str, list[_Read]]:
         """Return the certificates of the mount that are unknown here, by public key."""
         between()
+        # By public key, so that a batch of orders is compared with each certificate once.
         by_key: dict[str, list[_Read]] = {}
         for text in self._unknown_serials():
             read = self._read_once(text, between)
@@ -177,6 +181,7 @@ class VaultPKIClient(CAClient):
         cannot be one of ours.
         """
         if serial not in self._reads:
+            # Strangers are kept too, as None: on a mount that others use, each look-up would read all of theirs again.
             between()
             if len(self._reads) >= MOST_READS:
                 self._reads.clear()
@@ -203,14 +208,17 @@ class VaultPKIClient(CAClient):
         )
 
     def _earliest(self, order: Order, strangers: Mapping[str, Sequence[_Read]], between: Callable[[], None]) -> Issued | None:
-        # An order has one public key, names and a time, but no reference at the engine: all three must agree.
+        # 1. An order has one public key, names and a time, but no reference at the engine: all three must agree.
         matching = []
         for read in strangers.get(order.spki_sha256, ()):
             young = read.not_before >= order.intended_at - MOST_BACKDATING
             if young and read.names == {*order.dns_names, *order.ip_addresses}:
+                # Read again: it may have been revoked since this process has read it.
                 between()
-                if self._alive(read.text) is not None:  # not revoked since it was read
+                if self._alive(read.text) is not None:
                     matching.append(read)
+        # 2. The earliest is adopted. The engine signs the same CSR twice, so later ones are doubles of a lost reply. They are
+        #    revoked at once: until the daily comparison with the CA nothing else looks for them.
         matching.sort(key=lambda read: (read.not_before, read.serial_number))
         for double in matching[1:]:
             between()
@@ -321,7 +329,7 @@ class _Read(NamedTuple):
 
 
 def _is_ca(certificate: x509.Certificate) -> bool:
-    """The engine lists its own certificates too."""
+    """Return whether it is a CA's: the engine lists its own certificates too."""
     try:
         return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except x509.ExtensionNotFound:
@@ -332,4 +340,4 @@ def _der(pem: str) -> bytes:
     try:
         return x509.load_pem_x509_certificate(pem.encode()).public_bytes(Encoding.DER)
     except ValueError:
-        return pem.encode()  # the verifier will say what is wrong with it
+        return pem.encode()  # as it came: the verifier reports what is wrong, and the operator can look at it

@@ -67,12 +67,15 @@ def _begin(ids: Collection[int], *, since: S, until: S) -> list[Act]:
     """Lock the requests that are ready, and reserve. Where that fails, each request gets a transaction
     of its own, so that one that cannot be reserved does not stop the others.
     """
+    # 1. All together: one transaction and a few round trips for the whole batch.
     states = ORDER[ORDER.index(since) : ORDER.index(until)]
     with Alone() as together, UnitOfWork() as work:
         return reserve(work, lock_ready(ids, states), until=until, now=database_now())
+    # 2. Without a database no request is at fault, and each alone would only wait for the same connection.
     assert together.error is not None  # or it had returned
     if len(ids) == 1 or isinstance(together.error, DATABASE_AWAY):
         raise together.error
+    # 3. Each alone. The batch was rolled back, so nothing was reserved twice.
     acts: list[Act] = []
     failed = []
     for pk in sorted(ids):
@@ -131,8 +134,9 @@ def carry_out(acts: Sequence[Act], *, until: S) -> None:
     ca: dict[int, str] = {}
     broken: list[Exception] = []
     while pending:
-        # Each act is recorded before the next one is executed, so that the results of one CA do not wait
-        # for another that is slow. One lease covers the acts that wait and the one under way.
+        # 1. Each act is recorded before the next one is executed, so that the results of one CA do not wait
+        #    for another that is slow, and a crash loses the results of one act at most. One lease covers the
+        #    acts that wait and the one under way.
         act = pending.pop(0)
         with Alone() as alone:
             lease.renew()
@@ -143,6 +147,7 @@ def carry_out(acts: Sequence[Act], *, until: S) -> None:
             for recorded in results:
                 keys |= recorded.keys_unavailable
                 ca |= recorded.ca_unavailable
+            # 2. What was reserved by the record phase comes after the acts that wait already.
             for one in following:
                 lease.hold(one.open_attempts)
             pending += following
@@ -150,6 +155,8 @@ def carry_out(acts: Sequence[Act], *, until: S) -> None:
         if alone.error is not None:
             log.error("a batch broke off at the step %s; the sweeper goes on with it", act.step, exc_info=alone.error)
             broken.append(alone.error)
+    # 3. A backend that is away is the answer that the caller can act on: it retries, and then lets the requests wait. The sweeper
+    #    continues a batch that broke off, whatever is raised here.
     if keys or ca:
         raise Unavailable(keys, ca)
     if broken:
@@ -168,7 +175,7 @@ def _record(act: Act, lease: Lease, *, until: S) -> tuple[list[Recorded], list[A
     # 1. A result is not lost with a connection: once more, on another one.
     if isinstance(together.error, DATABASE_AWAY):
         return _record_together(act, until=until)
-    # 2. One by one.
+    # 2. One by one. What a CA has issued must not be lost because another request of its batch cannot be recorded.
     log.warning("results of the step %s are recorded one by one", act.step, exc_info=together.error)
     results: list[Recorded] = []
     failed: list[Exception] = []
@@ -187,8 +194,13 @@ def _record(act: Act, lease: Lease, *, until: S) -> tuple[list[Recorded], list[A
         _alert_not_recorded(act.step, not_recorded, failed[0])
     if failed and not results:
         raise failed[0]
-    # 3. What follows, for all of them together.
-    return results, _go_on([request for recorded in results for request in recorded.ready], until=until)
+    # 3. What follows, for all of them together. Their locks are gone since step 2, so the rows are read again: a request that
+    #    was cancelled since does not go on.
+    moved = [request for recorded in results for request in recorded.ready]
+    with UnitOfWork() as work:
+        ready = {(row.pk, row.state) for row in lock_ready({request.pk for request in moved}, ORDER)}
+        following = reserve(work, [one for one in moved if (one.pk, one.state) in ready], until=until, now=database_now())
+    return results, following
 
 
 @transaction.atomic
@@ -208,14 +220,8 @@ def _alert_not_recorded(step: str, ids: Sequence[int], error: Exception) -> None
 
 
 def _record_together(act: Act, *, until: S) -> tuple[list[Recorded], list[Act]]:
+    """Record an act and reserve what follows in one transaction, in which the requests stay locked between the two."""
     with UnitOfWork() as work:
         recorded = act.record(work)
         following = reserve(work, recorded.ready, until=until, now=recorded.now)
     return [recorded], following
-
-
-def _go_on(moved: Sequence[CertificateRequest], *, until: S) -> list[Act]:
-    """Reserve what follows for requests that have just moved, as far as they are still as they were."""
-    with UnitOfWork() as work:
-        ready = {(row.pk, row.state) for row in lock_ready({request.pk for request in moved}, ORDER)}
-        return reserve(work, [one for one in moved if (one.pk, one.state) in ready], until=until, now=database_now())

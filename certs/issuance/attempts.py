@@ -61,7 +61,8 @@ def open_attempts(work: UnitOfWork, requests: Sequence[CertificateRequest], step
     # 2. A request with an open attempt whose lease runs is left out: its worker lives.
     busy = {attempt.request_id for attempt in open_now if attempt.lease_until > now}
 
-    # 3. One whose lease ran out is taken over: the loss is counted before anything is parsed or sent.
+    # 3. One whose lease ran out is taken over: the loss is counted before anything is parsed or sent, so that a request
+    #    that kills its worker is counted each time. Its worker may only be slow: it finds its attempt closed when it records.
     lost = [attempt for attempt in open_now if attempt.request_id not in busy]
     for attempt in lost:
         work.update(attempt, {"closed_at": now, "outcome": "lost"}, was={"closed_at": None})
@@ -77,7 +78,7 @@ def open_attempts(work: UnitOfWork, requests: Sequence[CertificateRequest], step
     worn_out(work, [request for request in free if request.pk in to_blame], source=S(requests[0].state), now=now)
     claimed = [request for request in free if request.pk not in to_blame]
 
-    # 5. Claim the others until the lease ends.
+    # 5. Claim the others until the lease ends. `batch` says how many requests share the worker: see step 4.
     until = now + timedelta(seconds=settings.PKI_ATTEMPT_LEASE_SECONDS)
     opened = [
         Attempt(
@@ -133,6 +134,8 @@ def claimed(attempts: Collection[Attempt], state: S) -> Read[Claimed]:
         ours = frozenset(by_id[pk] for pk in still_open)
         return Claimed(now, ours, ours & frozenset(ready))
 
+    # Requests before attempts, as `reserve` locks them. An attempt that a second worker has taken over is closed, so of two
+    # workers with a result exactly one finds its own attempt open.
     requests = key_selection(CertificateRequest, lock=Lock.UPDATE, id=ids, state=state, held_since=None)
     still_open = key_selection(Attempt, lock=Lock.UPDATE, id=set(by_id), closed_at=None)
     return combined([requests, still_open, CLOCK], those_that_count)
@@ -163,8 +166,11 @@ class Lease:
 
     def renew(self) -> None:
         """Renew the attempts that are still open. Called between external calls; writes only when a quarter of the lease is over."""
+        # So a call begins with three quarters of the lease (33 s), and the longest time-out of a client is 20 s.
         if time.monotonic() - self._renewed < settings.PKI_ATTEMPT_LEASE_SECONDS / 4:
             return
+        # By the database's clock, which decides when a lease is over; and only what is open: an attempt that was taken over while
+        # this worker stood still belongs to another one.
         with transaction.atomic():
             self._ids = set(select_keys(Attempt, lock=Lock.UPDATE, id=self._ids, closed_at=None))
             until = database_now() + timedelta(seconds=settings.PKI_ATTEMPT_LEASE_SECONDS)
@@ -213,4 +219,4 @@ class Act(ABC):
 
     @abstractmethod
     def each(self) -> Sequence[Act]:
-        """The same act for each of its requests alone, with the result that it has: to find the one that cannot be recorded."""
+        """Return the same act for each of its requests alone, with the result that it has: to find the one that cannot be recorded."""

@@ -54,7 +54,7 @@ def record_certificates(
     issuer: Issuer,
     now: datetime,
 ) -> list[Certificate]:
-    """Csr_created -> issued, with the certificate's row, bytes and event. The requests are locked and in csr_created.
+    """Move requests from csr_created to issued, with the certificate's row, bytes and event. The requests are locked and in csr_created.
 
     Where the key was blocked, or the renewed certificate revoked, while the CA signed, the certificate is recorded and its
     revocation requested in the same transaction. `known`: of these or more, read in this transaction.
@@ -64,7 +64,8 @@ def record_certificates(
     requests = [request for request, _ in verified]
     # 1. The chain that came with them, nearly always on record.
     chains = _chains({_sha256(b.chain_pem): b.chain_pem for _, b in verified}, known.chains, issuer)
-    # 2. What must be revoked at once.
+    # 2. What must be revoked at once: a key that was blocked, or a lineage that was stopped, while the CA signed. Such a
+    #    certificate is recorded all the same: it exists, and whoever has it must learn that it is revoked.
     blocked = {key.pk for key in known.keys if key.is_blocked}
     renewed = lock_renewed(requests)
     fates: dict[int, RevocationReason] = reasons_for_results(requests, renewed)
@@ -84,7 +85,8 @@ def record_certificates(
             if certificate.request_id in fates
         ],
     )
-    # 4. The requests go on, and each renewed certificate names what replaces it.
+    # 4. The requests go on, and each renewed certificate names what replaces it. The delivery of the revocations of step 2 is
+    #    left to the sweeper: it runs every few seconds, and such a race is rare.
     moves = [_move(certificate, fates.get(certificate.request_id)) for certificate in certificates]
     transition_many(work, moves, source=S.CSR_CREATED, actor=WORKER, now=now)
     note_succession(work, certificates, now=now)
@@ -98,12 +100,13 @@ def alert_date(not_before: datetime, not_after: datetime) -> datetime:
 
 @lru_cache(maxsize=64)
 def _alert_date(not_before: datetime, not_after: datetime, days: int) -> datetime:
-    """(Those of a batch are mostly the same.)"""
+    """Return `alert_date`; kept, because the dates of a batch are mostly the same."""
     life = not_after - not_before + timedelta(seconds=1)  # both ends belong to it
     return not_after - min(timedelta(days=days), life / 3)
 
 
 def _row(request: CertificateRequest, verified: Verified, issuer: Issuer, chain: Chain, now: datetime, *, revoked: bool) -> Certificate:
+    # Content from the certificate itself, as it was verified; from the request only what no certificate says.
     facts = verified.facts
     return Certificate(
         cert_id=new_public_id("cert", now),

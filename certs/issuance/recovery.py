@@ -65,6 +65,7 @@ def restart_stalled() -> int:
     At most as many as the queue has room for: messages that wait there for a missing worker are not sent
     again. Returns the number of requests.
     """
+    # A live attempt, or one that was closed a moment ago: its worker is about to go on, or to retry after a pause.
     now = database_now()
     quiet_since = now - timedelta(seconds=settings.PKI_SWEEP_AFTER_SECONDS)
     lively = Q(closed_at__isnull=True, lease_until__gt=now) | Q(closed_at__gt=quiet_since)
@@ -73,6 +74,7 @@ def restart_stalled() -> int:
     for state in UNFINISHED:
         stalled = list(
             CertificateRequest.objects.filter(~Exists(live), state=state, held_since__isnull=True, state_changed_at__lt=quiet_since)
+            # Those that have lost no worker first: a few requests that kill workers must not keep the others waiting.
             .order_by("losses", "state_changed_at")
             .values_list("pk", "losses", "bulk_item")[: CHUNK * settings.PKI_SWEEP_QUEUE_MOST]
         )
@@ -100,6 +102,7 @@ def _note(ids: Sequence[int], state: S, why: str) -> None:
 
 
 def _lane(row: tuple[int, int, int | None]) -> tuple[int, bool]:
+    """Return what requests of one chain share: how many workers they have lost, and whether they are lines of bulk orders."""
     return row[1], row[2] is not None
 
 
@@ -207,6 +210,7 @@ def revoke_quarantined(turn: Turn | None = None) -> int:
     turn = turn or Turn()
     unsettled = QuarantinedCertificate.objects.filter(revoked_at__isnull=True).select_related("issuer", "request")
     done = each_due(unsettled, turn, _revoke_at_ca, issuer_of=lambda wrong: wrong.issuer, issuer_path="issuer")
+    # The circuit of every CA, also of those that this turn has not served: a person may have settled the last wrong certificate.
     for issuer in Issuer.objects.filter(circuit_opened_at__isnull=False).order_by("pk"):
         with transaction.atomic():
             close_circuit(issuer, now=database_now())
@@ -232,7 +236,7 @@ def _revoke_at_ca(wrong: QuarantinedCertificate, turn: Turn) -> bool:
 
 @transaction.atomic
 def _wait_for_a_person(wrong: QuarantinedCertificate, owner: str) -> None:
-    """The row stays unsettled, so the circuit stays open until a person has settled it."""
+    """Note whose certificate it is. The row stays unsettled, so the circuit stays open until a person has settled it."""
     now = database_now()
     note = f"belongs to {owner}: not revoked, a person decides"
     if QuarantinedCertificate.objects.filter(pk=wrong.pk).exclude(revocation_error=note).update(revocation_error=note):
@@ -334,6 +338,7 @@ def _clear(attempt: Attempt, turn: Turn) -> bool:
     client = turn.client(request.issuer)
     if client is None:
         return False
+    # The time of this attempt: no certificate from before it can be its own.
     order = order_for(request, request.csr, now=attempt.opened_at)
     try:
         found = client.find(order)
@@ -374,6 +379,7 @@ def _go_on_with_found(attempt: Attempt, found: Issued, order: Order) -> bool:
 
 @transaction.atomic
 def _mark_cleared(attempt: Attempt, outcome: str, note: str) -> bool:
+    # Compare and set: of two sweepers at once one records what became of it.
     now = database_now()
     same = Attempt.objects.filter(pk=attempt.pk, outcome=attempt.outcome)
     done = same.update(outcome=outcome, detail=note[:500], closed_at=attempt.closed_at or now)

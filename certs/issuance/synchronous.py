@@ -77,6 +77,7 @@ class IssuingThread:
 
     def submit(self, call: Call) -> CertificateRequest:
         """Wait for the request of this call and return it. Raises what refused the call."""
+        # Started by the first call, not when the module is imported: a thread does not survive the fork of a web worker.
         with self._starting:
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="issuing", daemon=True)
@@ -91,6 +92,7 @@ class IssuingThread:
             batch = self._next_batch(expected, patience)
             began = time.monotonic()
             results = self._results([call for call, _ in batch])
+            # As many callers as now come back at once, if each sends its next call when it has its certificate.
             expected, patience = len(batch) + self._calls.qsize(), min((time.monotonic() - began) / 2, MOST_PATIENCE)
             for (_, future), result in zip(batch, results, strict=True):
                 if isinstance(result, BaseException):
@@ -127,7 +129,7 @@ _issuer_of_calls = IssuingThread()
 
 
 def _forget_thread() -> None:
-    """After a fork: threads do not go with it."""
+    """Make a new thread after a fork, which copies no threads."""
     global _issuer_of_calls  # noqa: PLW0603 - one a process
     _issuer_of_calls = IssuingThread()
 

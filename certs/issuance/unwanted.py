@@ -37,6 +37,8 @@ def owner_of(issuer: Issuer, der: bytes, *, besides: CertificateRequest) -> str:
     That is a certificate in the inventory, or a request other than `besides` that waits for this CA
     with this public key.
     """
+    # By fingerprint, and by serial number at this CA: the same certificate signed twice differs in its signature. Not by names or
+    # key alone, which several good certificates may share.
     serial = serial_of(der)
     same = Q(sha256_fingerprint=hashlib.sha256(der).hexdigest())
     if serial is not None:
@@ -62,6 +64,7 @@ def revoke_unwanted(client: CAClient, issuer: Issuer, der: bytes, reason: Revoca
 
     Raises BelongsHere, after which a person decides, and CAUnreachable.
     """
+    # A CA that mixes up orders sends the good certificate of another request. Revoked automatically, it would take a service down.
     owner = owner_of(issuer, der, besides=request)
     if owner:
         raise BelongsHere(owner)
@@ -77,7 +80,7 @@ def revoke_unwanted(client: CAClient, issuer: Issuer, der: bytes, reason: Revoca
 
 @transaction.atomic
 def alert_kept(issuer: Issuer, owner: str, *, request: CertificateRequest) -> None:
-    """Tell operators that a certificate which came for another order was not revoked."""
+    """Alert operators that a certificate which came for another order was not revoked."""
     raise_alert(
         kind=AlertKind.CERTIFICATE_OF_ANOTHER,
         cause=f"{request.public_id}:{owner}"[:128],

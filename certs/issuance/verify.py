@@ -35,6 +35,7 @@ def verify_result(issued: Issued, order: Order, issuer: Issuer, *, now: datetime
         validity_max=_longest_life(order),
         not_after_max=end_of_day(order.not_after) if order.not_after else None,
     )
+    # Without a pinned root every chain would do, and an attacker between the portal and the CA could send a CA of their own.
     if not issuer.trust_anchor_der:
         raise SignerMismatch([f"no root is pinned for {issuer.name}; add it with `manage.py add_ca`"])
     roots = (bytes(issuer.trust_anchor_der),)
@@ -53,5 +54,5 @@ def _longest_life(order: Order) -> timedelta | None:
 
 @lru_cache(maxsize=64)
 def _chain_pem(chain_der: tuple[bytes, ...]) -> str:
-    """A CA's chain is the same with every certificate."""
+    """Return a chain as PEM; kept, because a CA sends the same one with every certificate."""
     return "".join(pem_of(der) for der in chain_der)

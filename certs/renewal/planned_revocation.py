@@ -9,7 +9,7 @@ one period of the sweeper.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from datetime import datetime, timedelta
 
 from django.db import transaction
@@ -163,17 +163,14 @@ def revoke_replaced() -> int:
     the others.
     """
     done = 0
-    for pk in _ids(due_plans(database_now())):
+    ids = due_plans(database_now()).order_by("deadline", "pk").values_list("pk", flat=True)[:CHUNK]
+    for pk in list(ids):
         with Alone() as outcome:
             done += _carry_out(pk)
         if outcome.error is not None:
             log.error("planned revocation %d failed", pk, exc_info=outcome.error)
             _alert(pk, outcome.error)
     return done
-
-
-def _ids(plans: QuerySet[PlannedRevocation]) -> Sequence[int]:
-    return list(plans.order_by("deadline", "pk").values_list("pk", flat=True)[:CHUNK])
 
 
 @transaction.atomic

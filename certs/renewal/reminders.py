@@ -154,7 +154,7 @@ def _near(now: datetime) -> QuerySet[Certificate]:
 
 
 def _add_teams_and_owners(certificates: Sequence[Certificate]) -> None:
-    """Teams and owners are few: joined to each row they would be built hundreds of times."""
+    """Add teams and owners, which are few: joined to each row they would be built hundreds of times."""
     teams = Team.objects.in_bulk({one.team_id for one in certificates})
     owners = get_user_model().objects.in_bulk({one.owner_id for one in certificates if one.owner_id is not None})
     for one in certificates:

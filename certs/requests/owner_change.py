@@ -140,7 +140,7 @@ def open_change_of(person: Any) -> OwnerChange | None:
 
 
 def _ask_worker(pk: int) -> None:
-    """Where the broker is away, the sweeper asks again."""
+    """Start the worker's task. Where the broker is away, the sweeper starts it."""
     try:
         signature(TASK, args=(pk,)).set(queue=queue_of(TASK, bulk=True)).apply_async(retry=False)
     except (OperationalError, OSError) as exc:

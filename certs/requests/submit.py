@@ -124,7 +124,8 @@ def submit_many(specs: Sequence[CertificateSpec], *, requester: Requester, issue
     external CSRs, and `request:submitted` each; after the commit the chain of steps is published.
     Raises NotPermitted, InputRefused; CSRRefused for an idempotency key that holds a secret.
     """
-    # 1. Refuse what this requester may not request, before anything is written.
+    # 1. Refuse what this requester may not request, before anything is written: rights are facts of now, whatever the channel
+    #    has checked. The policy is evaluated by the chain, whose refusal is a rejected request on record.
     check_idempotency_key(requester)
     # The idempotency key itself for one certificate, with a number for each of several.
     key, count = requester.idempotency_key, len(specs)
@@ -132,14 +133,17 @@ def submit_many(specs: Sequence[CertificateSpec], *, requester: Requester, issue
     admitted = admit_all([(spec, requester) for spec in specs], keys, issuer=issuer)
     try:
         with UnitOfWork() as work:
-            # 2. The rows and their events.
+            # 2. The rows and their events, in one transaction: no request without its event.
             requests = insert_requests(work, admitted, now=database_now())
-            # 3. The chain starts when they are committed. A large batch is split into several chains
-            #    on the bulk queue, so that it does not delay interactive requests.
+            # 3. The chain starts when they are committed: before that a worker would not find them. A large batch is split into
+            #    several chains on the bulk queue, so that it does not delay interactive requests. Where the broker is away, the
+            #    sweeper starts them.
             ids = [request.pk for request in requests]
             for first in range(0, len(ids), MOST_IN_A_CHAIN):
                 start_on_commit(ids[first : first + MOST_IN_A_CHAIN], bulk=len(ids) > MOST_IN_A_CHAIN)
-    except IntegrityError as exc:  # at the end of the unit: another call has used this idempotency key
+    except IntegrityError as exc:
+        # 4. At the end of the unit: another call has used this idempotency key. The unique index decides between two calls at
+        #    once, so that neither has to look before it writes.
         if not requester.idempotency_key:
             raise
         return replayed(admitted, conflict=exc)
@@ -211,6 +215,7 @@ def _admitted(
 
 
 def _who(requester: Requester) -> str:
+    """Return the name under which the requester is part of the digest."""
     return str(requester.user or requester.actor.name)
 
 
@@ -241,8 +246,9 @@ def begin(requested: Sequence[tuple[CertificateSpec, Requester]], idempotency_ke
         new_ids(CertificateRequest._meta.db_table, len(requested)),
         policy_facts([(spec, requester.team) for spec, requester in requested], at=None),
     )
+    # Locked, so that the CA is not retired between this check and the commit. Where another CA has taken over, that one is.
     target = _active(issuers, name)
-    if target.pk != issuers[0].pk:  # another CA has taken over
+    if target.pk != issuers[0].pk:
         target = _active(select(Issuer, lock=Lock.SHARE, id=target.pk), target.name)
     return Beginning(now, _admitted(requested, idempotency_keys, members_now, target, facts.ekus), target, ids, facts)
 
@@ -275,6 +281,7 @@ def insert_begun(
         if one.spec.spki_der
     ]
     work.insert(requests, csrs)
+    # 3. One event each, with the digest: an approval counts for this content and no other.
     work.record(
         Event(EventType.REQUEST_SUBMITTED, r.subject, one.requester.actor, now, _submitted_data(r, one))
         for r, one in zip(requests, admitted, strict=True)

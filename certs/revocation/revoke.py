@@ -202,14 +202,10 @@ def revocation_result(done: Revoked) -> dict[str, Any]:
             "also_revoked": [one.cert_id for one in done.also],
             "left_on_same_key": [one.cert_id for one in done.left],
         }
-    if done.destroying or done.not_destroyed_because:
-        result |= _destruction(certificate, done)
+    if done.not_destroyed_because:
+        result |= {"key_destroyed": False, "key_not_destroyed_because": done.not_destroyed_because}
+    elif done.destroying and (key := certificate.key) is not None:
+        destroyed = key.state == Key.State.DESTROYED
+        receipt = {"key": key.locator, "backend": key.backend, "audit_subject": f"key:{key.pk}"}
+        result |= {"key_destroyed": destroyed, "receipt": receipt} | ({} if destroyed else {"key_destruction": "under way"})
     return result
-
-
-def _destruction(certificate: Certificate, done: Revoked) -> dict[str, Any]:
-    if not done.destroying or certificate.key is None:
-        return {"key_destroyed": False, "key_not_destroyed_because": done.not_destroyed_because}
-    destroyed = certificate.key.state == Key.State.DESTROYED
-    receipt = {"key": certificate.key.locator, "backend": certificate.key.backend, "audit_subject": f"key:{certificate.key.pk}"}
-    return {"key_destroyed": destroyed, "receipt": receipt} | ({} if destroyed else {"key_destruction": "under way"})

@@ -31,6 +31,7 @@ def unblock_key(named: str, *, reason: str, authority: Authority) -> dict[str, A
     of which a certificate was revoked as keyCompromise or whose CA is distrusted as cACompromise:
     relying parties learned it, so the key stays blocked permanently.
     """
+    # 1. Rights and reason, before the transaction: the refusal of a secret has a record, which a rollback would remove.
     if not authority.may_decide_keys:
         raise NotPermitted(
             "Only a security officer may unblock a key.",
@@ -52,7 +53,51 @@ def unblock_key(named: str, *, reason: str, authority: Authority) -> dict[str, A
         )
     refuse_secrets(why, actor=authority.actor, team="", field="reason")
     with transaction.atomic():
-        return _unblock(_spki(named), why, authority)
+        spki = _spki(named)
+        # 2. Lock the public key's row, before those of certificates as everywhere. A revocation for keyCompromise locks it too, so
+        #    such a revocation is either visible to the queries below or begins after the commit.
+        PublicKey.objects.select_for_update().get(pk=spki)
+        now = database_now()
+        # 3. What relying parties have learned is final.
+        on_key = Certificate.objects.filter(spki_sha256=spki)
+        revoked = on_key.filter(revocation__reason=RevocationReason.KEY_COMPROMISE, revocation__released_at__isnull=True).first()
+        if revoked is not None:
+            raise Conflict(
+                f"{revoked.cert_id} on this key is revoked as keyCompromise, which is public and final.",
+                field="key",
+                next_step="The key stays blocked. Make a new key and request a new certificate.",
+            )
+        entry = IssuanceIntent.objects.filter(
+            spki_sha256=spki,
+            revocation_reason=RevocationReason.CA_COMPROMISE,
+            revoked_at__isnull=False,
+        ).first()
+        if entry is not None:
+            raise Conflict(
+                f"It is the key of a CA ({entry.order_ref}) that is distrusted as cACompromise, which is public and final.",
+                field="key",
+                next_step="The key stays blocked. Make a new CA with `manage.py roll_over_ca`.",
+            )
+        # 4. Take the block back, with its event.
+        if not unblock_public_key(spki, why, now=now, actor=authority.actor):
+            raise Conflict(
+                f"The public key {spki[:16]}… is not blocked.",
+                field="key",
+                next_step="Nothing is to be done.",
+            )
+        # 5. Close the alerts about the block. One new alert goes to all officers, not only to the one who decided.
+        for kind in (AlertKind.KEY_BLOCKED, AlertKind.KEY_CLAIMED, AlertKind.AUTHORITY_KEY_EXPOSED):
+            close_alerts(kind=kind, cause=key_cause(spki), now=now)
+        raise_alert(
+            kind=AlertKind.KEY_UNBLOCKED,
+            cause=key_cause(spki),
+            message=f"Public key {spki[:16]}… was unblocked by {authority.actor.name}: {why}",
+            next_step="Check that the reason is right, then close this alert.",
+            now=now,
+            also_to=security_team(),
+        )
+        certificates = list(on_key.order_by("pk").values_list("cert_id", flat=True)[:100])
+        return {"success": True, "spki_sha256": spki, "blocked": False, "certificates": certificates}
 
 
 def _spki(named: str) -> str:
@@ -67,50 +112,3 @@ def _spki(named: str) -> str:
             next_step="Give the SHA-256 of the SubjectPublicKeyInfo in hex, or a certificate id.",
         )
     return spki
-
-
-def _unblock(spki: str, reason: str, authority: Authority) -> dict[str, Any]:
-    now = database_now()
-    # 1. Lock the public key's row, before those of certificates as everywhere. A revocation for keyCompromise locks it too, so
-    #    such a revocation is either visible to the queries below or begins after the commit.
-    PublicKey.objects.select_for_update().get(pk=spki)
-    # 2. What relying parties have learned is final.
-    on_key = Certificate.objects.filter(spki_sha256=spki)
-    revoked = on_key.filter(revocation__reason=RevocationReason.KEY_COMPROMISE, revocation__released_at__isnull=True).first()
-    if revoked is not None:
-        raise Conflict(
-            f"{revoked.cert_id} on this key is revoked as keyCompromise, which is public and final.",
-            field="key",
-            next_step="The key stays blocked. Make a new key and request a new certificate.",
-        )
-    entry = IssuanceIntent.objects.filter(
-        spki_sha256=spki,
-        revocation_reason=RevocationReason.CA_COMPROMISE,
-        revoked_at__isnull=False,
-    ).first()
-    if entry is not None:
-        raise Conflict(
-            f"It is the key of a CA ({entry.order_ref}) that is distrusted as cACompromise, which is public and final.",
-            field="key",
-            next_step="The key stays blocked. Make a new CA with `manage.py roll_over_ca`.",
-        )
-    # 3. Take the block back, with its event.
-    if not unblock_public_key(spki, reason, now=now, actor=authority.actor):
-        raise Conflict(
-            f"The public key {spki[:16]}… is not blocked.",
-            field="key",
-            next_step="Nothing is to be done.",
-        )
-    # 4. Close the alerts about the block. One new alert goes to all officers, not only to the one who decided.
-    for kind in (AlertKind.KEY_BLOCKED, AlertKind.KEY_CLAIMED, AlertKind.AUTHORITY_KEY_EXPOSED):
-        close_alerts(kind=kind, cause=key_cause(spki), now=now)
-    raise_alert(
-        kind=AlertKind.KEY_UNBLOCKED,
-        cause=key_cause(spki),
-        message=f"Public key {spki[:16]}… was unblocked by {authority.actor.name}: {reason}",
-        next_step="Check that the reason is right, then close this alert.",
-        now=now,
-        also_to=security_team(),
-    )
-    certificates = list(on_key.order_by("pk").values_list("cert_id", flat=True)[:100])
-    return {"success": True, "spki_sha256": spki, "blocked": False, "certificates": certificates}

@@ -49,7 +49,7 @@ def stamp(moment: datetime) -> str:
 
 
 def encode_entries(entries: Iterable[tuple[str, str, str, str]]) -> bytes:
-    """RevokedCertificates' content for these entries (of `Entry`'s fields), in order (RFC 5280 5.1.2.6).
+    """Return the content of revokedCertificates for these entries (of `Entry`'s fields), in order (RFC 5280 5.1.2.6).
 
     The reasonCode is left out for `unspecified` (5.3.1). About a microsecond an entry: what is the same for many is made once,
     the rest is put together in hex, where a digit of a time is a 3 and itself, and one conversion serves a whole run.
@@ -81,7 +81,7 @@ def _around(digits: int, negative: bool, this_century: bool, reason: str, invali
 
 
 def _entry_extensions(reason: str, invalidity_date: str) -> bytes:
-    """crlEntryExtensions, or nothing."""
+    """Return crlEntryExtensions, empty where there are none."""
     extensions = []
     if code := REASON_CODES[reason] if reason else 0:
         extensions.append(extension(_OID_REASON, bytes([0x0A, 0x01, code])))
@@ -91,7 +91,7 @@ def _entry_extensions(reason: str, invalidity_date: str) -> bytes:
 
 
 def read_entries(run: bytes) -> Iterator[tuple[str, int]]:
-    """Serial (hex) and reason code (0 when absent) of each entry in a run that `encode_entries` wrote."""
+    """Yield serial (hex) and reason code (0 when absent) of each entry in a run that `encode_entries` wrote."""
     # No general parser: entries are read only from runs that `encode_entries` wrote, whose lengths have one octet each.
     position, end = 0, len(run)
     while position < end:
@@ -116,7 +116,7 @@ class CRLFrame:
     distribution_point: str = ""
 
     def before(self, entries_length: int) -> bytes:
-        """TBSCertList from its own header up to the first entry, for entries of that many octets."""
+        """Return TBSCertList from its own header up to the first entry, for entries of that many octets."""
         listed = bytes([0x30]) + der_length(entries_length) if entries_length else b""  # absent, never empty (5.1.2.6)
         fields = [
             integer(1),  # v2
@@ -131,7 +131,7 @@ class CRLFrame:
         return bytes([0x30]) + der_length(len(body) + entries_length + len(self.after())) + body
 
     def after(self) -> bytes:
-        """crlExtensions: key identifier, number, and for a shard its distribution point."""
+        """Return crlExtensions: key identifier, number, and for a shard its distribution point."""
         ski = self.issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
         extensions = [extension(_OID_AKI, tlv(0x30, tlv(0x80, ski))), extension(_OID_NUMBER, integer(self.number))]
         if self.distribution_point:
@@ -141,6 +141,6 @@ class CRLFrame:
 
 
 def crl_around(public_key: Any, tbs_length: int, signature: bytes) -> tuple[bytes, bytes]:
-    """CertificateList's header and what follows the TBSCertList (5.1.1)."""
+    """Return CertificateList's header and what follows the TBSCertList (5.1.1)."""
     behind = signature_algorithm(public_key) + bit_string(signature)
     return bytes([0x30]) + der_length(tbs_length + len(behind)), behind

@@ -75,7 +75,7 @@ def parse_request(data: bytes) -> OCSPRequest:
 
 
 def _request(root: reader.Node) -> OCSPRequest:
-    """OCSPRequest ::= SEQUENCE { tbsRequest, [0] optionalSignature OPTIONAL }."""
+    """Read OCSPRequest ::= SEQUENCE { tbsRequest, [0] optionalSignature OPTIONAL }."""
     tbs = _sequence(root).child(0, reader.SEQUENCE)
     if len(root.children) > 2 or (len(root.children) == 2 and root.children[1].tag != 0xA0):
         raise MalformedRequest("something stands behind the request")
@@ -108,7 +108,7 @@ def _sequence(node: reader.Node) -> reader.Node:
 
 
 def _cert_id(node: reader.Node) -> CertID:
-    """Request ::= SEQUENCE { reqCert CertID, [0] singleRequestExtensions OPTIONAL }."""
+    """Read Request ::= SEQUENCE { reqCert CertID, [0] singleRequestExtensions OPTIONAL }."""
     certificate = _sequence(node).child(0, reader.SEQUENCE)
     if len(node.children) > 2 or (len(node.children) == 2 and node.children[1].tag != 0xA0):
         raise MalformedRequest("something stands behind a CertID")
@@ -214,7 +214,7 @@ class Answer:
 def response_data(
     answers: Sequence[Answer], *, key_hash: bytes, produced_at: datetime, next_update: datetime, nonce: bytes | None = None
 ) -> bytes:
-    """ResponseData (RFC 6960 4.2.1), to be signed. `key_hash` is the SHA-1 of the responder's public key."""
+    """Return ResponseData (RFC 6960 4.2.1), to be signed. `key_hash` is the SHA-1 of the responder's public key."""
     now, then = generalized_time(produced_at), tlv(0xA0, generalized_time(next_update))
     singles = [
         tlv(
@@ -234,7 +234,7 @@ def response_data(
 
 
 def _status(status: Status) -> bytes:
-    """CertStatus; the reason is left out for `unspecified`, as in CRLs (RFC 9919 3.2.4)."""
+    """Return CertStatus; the reason is left out for `unspecified`, as in CRLs (RFC 9919 3.2.4)."""
     if status.word == "good":
         return b"\x80\x00"
     if status.word == "unknown":
@@ -246,7 +246,7 @@ def _status(status: Status) -> bytes:
 
 
 def successful(data: bytes, signature: bytes, *, algorithm: bytes, certificate_der: bytes) -> bytes:
-    """OCSPResponse around a signed BasicOCSPResponse, with the responder's certificate."""
+    """Return an OCSPResponse around a signed BasicOCSPResponse, with the responder's certificate."""
     basic = tlv(0x30, data, algorithm, bit_string(signature), tlv(0xA0, tlv(0x30, certificate_der)))
     return tlv(0x30, b"\x0a\x01\x00", tlv(0xA0, tlv(0x30, _OID_BASIC, tlv(0x04, basic))))
 

@@ -100,13 +100,13 @@ class KeyBackend(ABC):
         return self.side_by_side(refs, self.private_key)
 
     def side_by_side(self, items: Sequence[T], act: Callable[[T], R]) -> list[R | KeyBackendError]:
-        """`act` on each, in order of `items`; one that raises KeyBackendError does not stop the others. A backend behind a network
+        """Call `act` for each, in order of `items`; one that raises KeyBackendError does not stop the others. A backend behind a network
         does several at a time, in threads of its own: `act` must not use the database, nor this method.
         """
         return [attempt(act, item) for item in items]
 
     def sign_many(self, ref: KeyRef, messages: Sequence[bytes]) -> list[bytes]:
-        """Signatures over several messages with one key, in the scheme that certificates use.
+        """Return signatures over several messages with one key, in the scheme that certificates use.
 
         No messages: only checks that the key could be used.
         """
@@ -121,7 +121,7 @@ class KeyBackend(ABC):
 
     @abstractmethod
     def rotate(self, ref: KeyRef, *, from_version: int, key_id: UUID) -> KeyInfo:
-        """Version `from_version` + 1 under the name of `ref`, for the claim `key_id`; the older versions stay as they are.
+        """Make version `from_version` + 1 under the name of `ref`, for the claim `key_id`; the older versions stay as they are.
 
         Raises KeyMismatch when the latest version is not `from_version`. Whether a later one is this claim's own, made before a
         crash, is for keys.lifecycle to decide, which looks with `find` before it calls. Raises KeyOperationRefused where

@@ -215,7 +215,7 @@ class PKCS11KeyBackend(KeyBackend):
 
     @contextlib.contextmanager
     def in_session(self) -> Iterator[Any]:
-        """This thread's session. Raises KeyBackendError and nothing else."""
+        """Yield this thread's session. Raises KeyBackendError and nothing else."""
         try:
             yield self._session()
             _clear_openssl_errors()
@@ -315,8 +315,10 @@ def _check_present(session: Any) -> None:
 
 
 def _clear_openssl_errors() -> None:
-    """A token's library that uses the process's own OpenSSL (SoftHSM) may leave entries in the thread's error queue, and the
-    next TLS call on this thread would report them as its own. Asking hashlib for a digest that is not there empties it.
+    """Empty this thread's error queue of OpenSSL, by asking hashlib for a digest that is not there.
+
+    A token's library that uses the process's own OpenSSL (SoftHSM) may leave entries in it, and the next TLS call on this
+    thread would report them as its own.
     """
     with contextlib.suppress(ValueError):
         hashlib.new("no-such-digest")
@@ -355,7 +357,7 @@ def _ecdsa(key: Any, digest: bytes) -> bytes:
 
 
 def _sign_digest(key: Any, digest: bytes) -> bytes:
-    """For RSA the digest is wrapped here as the token would have (PKCS#1 v1.5 with SHA-256, RFC 8017 9.2)."""
+    """Sign a digest. For RSA it is wrapped here as the token would have done it (PKCS#1 v1.5 with SHA-256, RFC 8017 9.2)."""
     if key.key_type == pkcs11.KeyType.RSA:
         return bytes(key.sign(_SHA256_INFO + digest, mechanism=pkcs11.Mechanism.RSA_PKCS))
     return _ecdsa(key, digest)

@@ -30,13 +30,13 @@ def _refused_scheme(what: str) -> KeyOperationRefused:
 
 
 def _check_hash(algorithm: Any) -> None:
-    """A hash of the whole message, of a kind that every backend has. A digest made elsewhere (`Prehashed`) is none."""
+    """Check that it is a hash of the whole message that every backend has. A digest made elsewhere (`Prehashed`) is none."""
     if not isinstance(algorithm, hashes.SHA256 | hashes.SHA384 | hashes.SHA512):
         raise _refused_scheme(getattr(algorithm, "name", type(algorithm).__name__))
 
 
 def _check_padding(scheme: Any) -> None:
-    """PKCS#1 v1.5, which X.509 needs. pyca does not say publicly how a PSS scheme is set up, and Vault and
+    """Check that it is PKCS#1 v1.5, which X.509 needs. pyca does not say publicly how a PSS scheme is set up, and Vault and
     tokens sign with some of its salts and masks only, so PSS is refused (docs/decisions/0036).
     """
     if not isinstance(scheme, padding.PKCS1v15):

@@ -82,13 +82,13 @@ class VaultKeyBackend(KeyBackend):
         return made
 
     def side_by_side(self, items: Sequence[T], act: Callable[[T], R]) -> list[R | KeyBackendError]:
-        """Transit does one key a call, so round trips and RSA generation run `parallel` at a time."""
+        """Call `act` for `parallel` items at a time: transit does one key a call, so round trips and RSA generation overlap."""
         if len(items) < 2:
             return super().side_by_side(items, act)
         return list(self._threads().map(lambda item: attempt(act, item), items))
 
     def _threads(self) -> ThreadPoolExecutor:
-        """The same threads for every batch, so that each keeps its connection; new ones in a process that was forked."""
+        """Return the same threads for every batch, so that each keeps its connection; new ones in a process that was forked."""
         with self._pool_lock:
             if self._pool is None or self._pool_owner != os.getpid():
                 self._pool, self._pool_owner = ThreadPoolExecutor(self.parallel, thread_name_prefix=f"keys-{self.alias}"), os.getpid()
@@ -113,7 +113,7 @@ class VaultKeyBackend(KeyBackend):
         return self._info(ref.name, data, ref.version, ref.key_id).public_key
 
     def sign_many(self, ref: KeyRef, messages: Sequence[bytes]) -> list[bytes]:
-        """One call for up to 500 messages: eleven times the rate of single calls."""
+        """Sign up to 500 messages in one call: eleven times the rate of single calls."""
         if not messages:
             self._check_usable(ref)
             return []
@@ -124,7 +124,7 @@ class VaultKeyBackend(KeyBackend):
         return [signature for part in parts for signature in self._sign(ref, part, padding, algorithm)]
 
     def sign_digest(self, ref: KeyRef, digest: bytes) -> bytes:
-        """Vault takes requests of 32 MB at most: a large CRL is hashed here."""
+        """Sign a digest: Vault takes requests of 32 MB at most, so a large CRL is hashed here."""
         public_key = self.private_key(ref).public_key()
         padding = paddings.PKCS1v15() if hasattr(public_key, "encrypt") else None
         return self._sign(ref, [digest], padding, signing_hash(public_key), prehashed=True)[0]
@@ -140,7 +140,7 @@ class VaultKeyBackend(KeyBackend):
         return [_signature(result, ref) for result in answer["data"]["batch_results"]]
 
     def rotate(self, ref: KeyRef, *, from_version: int, key_id: UUID) -> KeyInfo:
-        """Vault rotates whatever is the latest, so the version is read before and after."""
+        """Rotate. Vault makes the version after its latest, whatever that is, so the version is read before and after."""
         check_latest(self.find(ref.name, key_id=key_id), ref, from_version)
         self.session.call(lambda c: c.secrets.transit.rotate_key(ref.name, mount_point=self.mount))
         rotated = self.find(ref.name, key_id=key_id)
@@ -189,7 +189,7 @@ class VaultKeyBackend(KeyBackend):
             )
 
     def _info(self, name: str, data: dict[str, Any], version: int, key_id: UUID) -> KeyInfo:
-        """`data` of one key. Versions are integers under string keys: never compared as text, where "9" follows "10"."""
+        """Return one version of the key that `data` describes. Versions are compared as integers: as text "9" would follow "10"."""
         locator = f"{self.mount}/keys/{name}"
         spec = _SPECS.get(data["type"])
         one = data["keys"].get(str(version))

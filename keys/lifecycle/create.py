@@ -156,7 +156,16 @@ def confirm_keys(made: Mapping[UUID, KeyInfo], *, now: datetime) -> list[Key]:
     #    name and version had its key replaced.
     keys = {key.pk: key for key in Key.objects.select_for_update().filter(pk__in=made).order_by("pk")}
     for key_id, info in made.items():
-        _confirm(keys[key_id], info, now)
+        key, der = keys[key_id], spki_der(info.public_key)
+        if info.ref.version != key.version or (key.spki_sha256 and key.spki_sha256 != spki_sha256(der)):
+            raise KeyMismatch(
+                f"The key {info.ref.locator} version {info.ref.version} is not the one on record for {key.name} version {key.version}.",
+                next_step="Find out who replaced it in the backend before anything is signed with it.",
+            )
+        key.locator, key.spki_der, key.spki_sha256 = info.ref.locator, der, spki_sha256(der)
+        key.evidence, key.made_at = dict(info.evidence), key.made_at or now
+        if key.state == Key.State.CLAIMED:  # one that was blocked in the meantime stays so
+            key.state = Key.State.ACTIVE
     # 2. A public key may have been blocked before the portal knew that it is its own. The read shares the lock on the public
     #    key's row, so that a block at this moment is seen here or finds the key's row afterwards.
     blocked = blocked_keys(key.spki_sha256 for key in keys.values())
@@ -165,16 +174,3 @@ def confirm_keys(made: Mapping[UUID, KeyInfo], *, now: datetime) -> list[Key]:
             key.state = Key.State.COMPROMISED
     save_fields(list(keys.values()), ["locator", "spki_der", "spki_sha256", "evidence", "made_at", "state"])
     return [keys[key_id] for key_id in made]
-
-
-def _confirm(key: Key, info: KeyInfo, now: datetime) -> None:
-    der = spki_der(info.public_key)
-    if info.ref.version != key.version or (key.spki_sha256 and key.spki_sha256 != spki_sha256(der)):
-        raise KeyMismatch(
-            f"The key {info.ref.locator} version {info.ref.version} is not the one on record for {key.name} version {key.version}.",
-            next_step="Find out who replaced it in the backend before anything is signed with it.",
-        )
-    key.locator, key.spki_der, key.spki_sha256 = info.ref.locator, der, spki_sha256(der)
-    key.evidence, key.made_at = dict(info.evidence), key.made_at or now
-    if key.state == Key.State.CLAIMED:  # one that was blocked in the meantime stays so
-        key.state = Key.State.ACTIVE

@@ -73,7 +73,7 @@ class PolicyVersionQuerySet(models.QuerySet["PolicyVersion"]):
         return self.filter(state=PolicyVersion.State.PUBLISHED)
 
     def in_force(self, policy_name: str, at: datetime) -> PolicyVersionQuerySet:
-        """Newest first: published versions of the policy whose effective date is reached. The first one counts."""
+        """Return, newest first, published versions of the policy whose effective date is reached. The first one counts."""
         reached = self.published().filter(policy__name=policy_name, effective_from__lte=at)
         reached = reached.filter(withdrawal__isnull=True)
         return reached.order_by("-effective_from", "-published_at", "-pk")

@@ -35,7 +35,7 @@ class ApprovalTerms:
         return cls(approvers, days or None, confirmation == SECOND_FACTOR)
 
     def to_dict(self) -> dict[str, Any]:
-        """Inverse of `from_params`, with every parameter written out."""
+        """Return the inverse of `from_params`, with every parameter written out."""
         return {
             "approvers": self.approvers,
             "time_limit_days": self.time_limit_days or 0,

@@ -56,7 +56,7 @@ class Check(NamedTuple):
     needs_approval: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able."""
+        """Return the check as JSON."""
         return {
             "rule": self.rule,
             "passed": self.passed,
@@ -96,7 +96,7 @@ class Rule(ABC):
 
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
-        """Inverse of `from_params`: JSON-able, every parameter written out."""
+        """Return the inverse of `from_params` as JSON, every parameter written out."""
 
     @abstractmethod
     def sentences(self) -> Sequence[str]:
@@ -104,16 +104,16 @@ class Rule(ABC):
 
     @abstractmethod
     def checks(self, case: Case) -> Iterator[Check]:
-        """At least one check, passed or not."""
+        """Yield at least one check, passed or not."""
 
     def repairs(self, case: Case) -> Iterator[Repair]:
-        """Changes that would satisfy this rule, smallest first; none by default. Only called when a
+        """Return changes that would satisfy this rule, smallest first; none by default. Only called when a
         check failed.
         """
         return iter(())
 
     def advice(self, case: Case) -> str:
-        """Whom to ask when no change passes."""
+        """Return whom to ask when no change passes."""
         return f"Ask {SECURITY_TEAM} for an exception or another policy."
 
     def _passed(self, message: str, field: str = "") -> Check:

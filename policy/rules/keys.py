@@ -25,7 +25,7 @@ def key_name(family: str, bits: int) -> str:
 
 
 def key_from_name(name: str) -> tuple[str, int]:
-    """Family and size of a key that the portal offers. Raises ValueError."""
+    """Return family and size of a key that the portal offers. Raises ValueError."""
     for family, sizes in OFFERED.items():
         for bits in sizes:
             if key_name(family, bits) == name:

@@ -19,7 +19,7 @@ _DECIDED = {"allow": "is allowed", "approval": "needs an approval", "deny": "is 
 
 
 def base_domain(name: str) -> str:
-    """`*.apps.example.com` -> `apps.example.com`; other names as they are."""
+    """Return `apps.example.com` for `*.apps.example.com`, and other names as they are."""
     return name.removeprefix("*.")
 
 

@@ -82,7 +82,7 @@ def ruleset_from_dict(data: Any) -> RuleSet:
 
 
 def ruleset_to_dict(ruleset: RuleSet) -> dict[str, Any]:
-    """Inverse of `ruleset_from_dict`, with every parameter of the rules written out."""
+    """Return the inverse of `ruleset_from_dict`, with every parameter of the rules written out."""
     return {
         "version": ruleset.version,
         "defaults": {
@@ -98,7 +98,7 @@ def ruleset_to_dict(ruleset: RuleSet) -> dict[str, Any]:
 
 
 def ruleset_digest(ruleset: RuleSet) -> str:
-    """Hex SHA-256 over the canonical JSON (sorted keys, no spaces, UTF-8): the same rules give the same digest."""
+    """Return the hex SHA-256 over the canonical JSON (sorted keys, no spaces, UTF-8): the same rules give the same digest."""
     text = json.dumps(ruleset_to_dict(ruleset), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -82,7 +82,7 @@ class MaxValidity(Rule):
         yield Repair(text, replace(case.facts, validity_days=days, not_after=None))
 
     def advice(self, case: Case) -> str:
-        """A new request, for an end date that has passed."""
+        """Return the advice to request anew, for an end date that has passed."""
         if case.facts.not_after is not None:
             return "Request the certificate again with a later end date."
         return Rule.advice(self, case)  # a dataclass with slots has no super()

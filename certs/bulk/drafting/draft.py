@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
@@ -92,55 +92,51 @@ def judged(lines: Collection[Line], *, requester: Requester, title: str, issuer:
 
 
 def _begun(requester: Requester, issuer: Issuer, title: str, content: str, notes: Sequence[str], *, total: int) -> BulkOrder:
-    """Return a new order, or the one that this idempotency key made. Waits while another call judges that one."""
+    """Return a new order, or the one that this idempotency key made. Waits while another call evaluates that one.
+
+    Raises Conflict for a key that made another order, and when the other call takes longer than WAIT_SECONDS.
+    """
     deadline = time.monotonic() + WAIT_SECONDS
     while True:
+        # 1. Insert. The unique pair of scope and key decides between two calls at once.
         try:
             with transaction.atomic():
-                return _new_order(requester, issuer, title, content, notes, total=total)
+                now = database_now()
+                return BulkOrder.objects.create(
+                    public_id=new_public_id("bulk", now),
+                    state=State.JUDGING,
+                    team=requester.team,
+                    requester=requester.user,
+                    actor_kind=requester.actor.kind,
+                    actor_name=requester.actor.name,
+                    door=requester.channel,
+                    issuer=issuer,
+                    title=recordable(" ".join(title.split()), most=200),
+                    notes=list(notes),
+                    total=total,
+                    content_sha256=content,
+                    idempotency_scope=requester.idempotency_scope,
+                    idempotency_key=requester.idempotency_key,
+                    created_at=now,
+                    judged_at=now,
+                )
         except IntegrityError:
             if not requester.idempotency_key:
                 raise
-        # The key has made an order: return it; or delete it where its call was interrupted, and begin anew; or wait for its call.
+        # 2. The key has made an order: return it where its lines are evaluated.
         earlier = _earlier(requester, content)
         if earlier is not None and earlier.state != State.JUDGING:
             return earlier
+        # 3. Delete it where its call was interrupted, and begin anew; else wait for that call. Never within a transaction, whose
+        #    locks would be held for all of the wait.
         if earlier is not None and not discard(earlier, unless_after=database_now() - BROKEN_AFTER):
-            _wait_for(earlier, deadline)
-
-
-def _wait_for(order: BulkOrder, deadline: float) -> None:
-    """Wait a moment for another call. Raises Conflict after the deadline."""
-    # Never within a transaction, whose locks would be held for all of the wait.
-    if time.monotonic() >= deadline or connection.in_atomic_block:
-        raise Conflict(
-            f"{order.public_id}, which this idempotency key made, is still being judged.",
-            field="Idempotency-Key",
-            next_step="Send the same again in a minute.",
-        )
-    time.sleep(LOOK_EVERY)
-
-
-def _new_order(requester: Requester, issuer: Issuer, title: str, content: str, notes: Sequence[str], *, total: int) -> BulkOrder:
-    now = database_now()
-    return BulkOrder.objects.create(
-        public_id=new_public_id("bulk", now),
-        state=State.JUDGING,
-        team=requester.team,
-        requester=requester.user,
-        actor_kind=requester.actor.kind,
-        actor_name=requester.actor.name,
-        door=requester.channel,
-        issuer=issuer,
-        title=recordable(" ".join(title.split()), most=200),
-        notes=list(notes),
-        total=total,
-        content_sha256=content,
-        idempotency_scope=requester.idempotency_scope,
-        idempotency_key=requester.idempotency_key,
-        created_at=now,
-        judged_at=now,
-    )
+            if time.monotonic() >= deadline or connection.in_atomic_block:
+                raise Conflict(
+                    f"{earlier.public_id}, which this idempotency key made, is still being judged.",
+                    field="Idempotency-Key",
+                    next_step="Send the same again in a minute.",
+                )
+            time.sleep(LOOK_EVERY)
 
 
 def _earlier(requester: Requester, content: str) -> BulkOrder | None:
@@ -187,9 +183,9 @@ def _teams(owners: Collection[str], requester: Requester) -> Mapping[str, Team]:
 
 
 def _judge_all(order: BulkOrder, lines: Iterable[Line], teams: Mapping[str, Team]) -> None:
-    by_lines = Judge(order, teams)
+    by_lines, numbered = Judge(order, teams), enumerate(lines, start=1)
     # Evaluated outside of the transaction, which then lasts only for the INSERT: SQLite has one writer at a time.
-    for part in _parts(enumerate(lines, start=1)):
+    while part := list(islice(numbered, JUDGED_AT_ONCE)):
         items = by_lines.items(part)
         pause("draft", "part judged")
         with transaction.atomic():
@@ -198,13 +194,8 @@ def _judge_all(order: BulkOrder, lines: Iterable[Line], teams: Mapping[str, Team
             insert(items)
 
 
-def _parts(numbered: Iterator[tuple[int, Line]]) -> Iterator[list[tuple[int, Line]]]:
-    while part := list(islice(numbered, JUDGED_AT_ONCE)):
-        yield part
-
-
 def open_draft(order: BulkOrder) -> BulkOrder:
-    """Judging -> draft, when all its lines are there."""
+    """Make a draft of an order whose lines are all evaluated: from now on people see it."""
     _move(order, State.DRAFT)
     order.refresh_from_db()
     return order

@@ -53,7 +53,7 @@ class NameNotComplete(InputRefused):
 
 
 def read_complete_lines(data: bytes, *, filename: str, requester: Requester) -> Sequence[Line]:
-    """`read_lines` for a channel that shows no plan: a name is completed only where a person sees
+    """Read lines for a channel that shows no plan: a name is completed only where a person sees
     the completed name before it is ordered.
 
     Raises NameNotComplete, which names the first such line and the name that would pass.

@@ -60,6 +60,7 @@ class LocalCAClient(LedgerCA):
         self._kept_key: Key | None = None
 
     def issue_many(self, orders: Sequence[Order]) -> list[Outcome]:
+        # The three phases, each with a transaction of its own or none. What another worker signed or abandoned in between counts.
         prepared = prepare_alone(self, orders)
         outcomes = self.sign(prepared)
         self._record_alone([outcome for outcome in outcomes if isinstance(outcome, Issued)], prepared)
@@ -174,9 +175,11 @@ class LocalCAClient(LedgerCA):
         known = IssuanceIntent.objects.filter(issuer__name=self.issuer_name, serial_number=f"{serial_number:x}")
         if not known.exists():
             raise NotFound(f"{self.issuer_name} never issued serial {serial_number:x}.")
+        # Only what the ledger itself reports, and only a hold. The status of a certificate in the inventory is read from there.
         known.filter(revocation_reason=RevocationReason.CERTIFICATE_HOLD).update(revoked_at=None, revocation_reason="")
 
     def chain(self) -> tuple[bytes, ...]:
+        # Kept without an end: a CA that is rolled over gets another name, and the certificate of this one never changes.
         if self._chain is None:
             links: list[bytes] = []
             link: Issuer | None = self._issuer()
@@ -187,6 +190,7 @@ class LocalCAClient(LedgerCA):
         return self._chain
 
     def is_working(self) -> bool:
+        # No message: the backend checks login, right and key, as for an order.
         try:
             issuer = self._issuer()
             sign_many_with(self._key(issuer), [])
@@ -227,6 +231,8 @@ class LocalCAClient(LedgerCA):
 
         Raises Conflict for what may not be signed, CAUnreachable, and keys.errors.KeyBackendError.
         """
+        # 1. The intent is committed before anything is signed, as for every order. Of two workers with one reference the first
+        #    one's intent stays.
         with transaction.atomic():
             issuer = self._issuer(lock=Lock.SHARE)
             now = database_now()
@@ -241,6 +247,7 @@ class LocalCAClient(LedgerCA):
                     raise Conflict(f"{issuer.name} cannot sign {order_ref}: {'; '.join(problems)}", next_step="Roll the CA over.")
                 IssuanceIntent.objects.bulk_create([intent], ignore_conflicts=True)
                 (intent,) = self._intents(issuer, [order_ref])
+        # 2. Sign the bytes of the intent, and record that. After a crash in between the next call signs the same bytes.
         if intent.state == State.INTENDED:
             self._sign([intent])
             self._record_alone([self._issued(intent)], Prepared((order_ref,), {order_ref: intent}))
@@ -319,6 +326,7 @@ def _cannot_sign(issuer: Issuer, references: tuple[str, ...], now: datetime) -> 
 
 def _clock_differs(now: datetime) -> str:
     """Return a sentence where this host's clock and the database's differ too much, else an empty text."""
+    # The dates are the database's. One of the two clocks is wrong, and nobody here can tell which.
     skew = abs(machine_now() - now)
     if skew <= CLOCK_TOLERANCE:
         return ""

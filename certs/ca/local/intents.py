@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 def prepare_intents(issuer: Issuer, orders: Sequence[Order], now: datetime) -> tuple[dict[str, Refused], dict[str, IssuanceIntent]]:
     """Return the refused orders with what is wrong, and an intent for each of the others, by reference. Nothing is written."""
+    # Once for the batch: nothing of it depends on the order, and the issuer's certificate is decoded once.
     signing = _signing(issuer, now)
     refused: dict[str, Refused] = {}
     fresh: dict[str, IssuanceIntent] = {}

@@ -36,13 +36,14 @@ def ensure_responder(issuer: Issuer, *, actor: Actor) -> ResponderCertificate:
 
     Raises keys.errors.KeyBackendError, certs.ca.base.CAUnreachable, and Conflict where nothing may be signed.
     """
-    # The reference names the period, and the ledger signs a reference once: two workers at once make one responder.
+    # 1. The reference names the period, and the ledger signs a reference once: two workers at once make one responder.
     now = database_now()
     period = int(now.timestamp() // RENEW_EVERY.total_seconds())
     reference = f"ocsp-{period}-{issuer.slug}"
     made = ResponderCertificate.objects.select_related("key").filter(order_ref=reference).first()
     if made is not None:
         return made
+    # 2. Its key, claimed for the period too: a crash after it leaves a key that the next call finds.
     name = f"OCSP {issuer.name}"
     backend, claim = settings.PKI_OCSP_KEY_BACKEND, f"ocsp:{period}:{issuer.slug}"
     key = ensure_key(claim, name, KeySpec.EC_P256, backend=backend, purpose=Key.Purpose.OCSP, actor=actor)
@@ -50,6 +51,7 @@ def ensure_responder(issuer: Issuer, *, actor: Actor) -> ResponderCertificate:
     def prepare(row: Issuer, certificate: x509.Certificate, at: datetime) -> tuple[IssuanceIntent, list[str]]:
         return _prepared(row, certificate, key, reference, name, now=at)
 
+    # 3. Its certificate, through the ledger of the CA, and the row from which responses are signed.
     intent = LocalCAClient(issuer.alias, issuer=issuer.name).issue_internal(reference, prepare)
     return _recorded(issuer, key, intent, actor=actor)
 

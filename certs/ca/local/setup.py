@@ -45,6 +45,7 @@ def ensure_own_ca(
 
     Raises keys.errors.KeyBackendError when a key backend cannot be used.
     """
+    # What there is already is returned: each part is recorded before the next one begins, so a call after a crash continues.
     made: list[str] = []
     issuing = Issuer.objects.filter(name=name, certificate_der__isnull=False).first()
     if issuing is not None:
@@ -164,22 +165,27 @@ def ensure_key(claimed_for: str, name: str, spec: KeySpec, *, backend: str, purp
 
 
 def _record(*, name: str, alias: str, parent: Issuer | None, key: Key, der: bytes, anchor: bytes, actor: Actor) -> Issuer:
+    """Record a CA with its event, in one transaction. Raises Conflict where its name was taken at this moment."""
     try:
-        return _write(name=name, alias=alias, parent=parent, key=key, der=der, anchor=anchor, actor=actor)
+        with transaction.atomic():
+            now = database_now()
+            issuer = Issuer.objects.create(
+                name=name,
+                slug=slugify(name),
+                alias=alias,
+                parent=parent,
+                key=key,
+                certificate_der=der,
+                trust_anchor_der=anchor,
+                created_at=now,
+            )
+            data: dict[str, Value] = {"name": name, "key": key.locator, "backend": key.backend, "root": parent is None}
+            # Of the row as it is stored, which is what `verify_states` compares the digest with.
+            data["state_sha256"] = digest_of(Issuer.objects.get(pk=issuer.pk))
+            record(EventType.ISSUER_CREATED, subject=f"issuer:{issuer.slug}", actor=actor, at=now, data=data)
     except IntegrityError as exc:  # the same form was sent twice at once
         raise Conflict(
             f"A CA named {name} was made in this moment.",
             next_step="Open the list of CAs. If it is the one that you meant, nothing is left to do.",
         ) from exc
-
-
-@transaction.atomic
-def _write(*, name: str, alias: str, parent: Issuer | None, key: Key, der: bytes, anchor: bytes, actor: Actor) -> Issuer:
-    now = database_now()
-    issuer = Issuer.objects.create(
-        name=name, slug=slugify(name), alias=alias, parent=parent, key=key, certificate_der=der, trust_anchor_der=anchor, created_at=now
-    )
-    data: dict[str, Value] = {"name": name, "key": key.locator, "backend": key.backend, "root": parent is None}
-    data["state_sha256"] = digest_of(Issuer.objects.get(pk=issuer.pk))
-    record(EventType.ISSUER_CREATED, subject=f"issuer:{issuer.slug}", actor=actor, at=now, data=data)
     return issuer

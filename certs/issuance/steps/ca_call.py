@@ -92,7 +92,7 @@ def ask_ca(orders: Orders, prepared: Prepared | None, lease: Lease) -> Answers:
     stopped = ended_unasked(orders.issuer, orders.orders.values())
     if stopped is not None:
         return Answers(dict(zip(orders.orders, stopped, strict=True)))
-    # 2. The own CA signs what is in its ledger.
+    # 2. The own CA signs what is in its ledger: what an earlier attempt prepared is there, so nothing has to be looked up.
     own = own_ca(orders.issuer.alias)
     if own is not None:
         prepared = prepared or prepare_alone(own, list(orders.orders.values()))
@@ -113,7 +113,7 @@ def ask_ca(orders: Orders, prepared: Prepared | None, lease: Lease) -> Answers:
         outcomes |= {pk: NotSent(orders.orders[pk].order_ref, silence) for pk in unsent}
     else:
         outcomes |= _sent(client, orders, unsent, lease)
-    # 5. Verify what came back.
+    # 5. Verify what came back, also what was looked up: a CA is not trusted, whichever way its certificate came.
     now = database_now()
     results = {pk: _verified(orders, pk, outcome, now) for pk, outcome in outcomes.items()}
     # 6. Look up once more the orders for which a wrong certificate came: the right one may be at the CA
@@ -156,6 +156,7 @@ def _sent(client: CAClient, orders: Orders, unsent: Sequence[int], lease: Lease)
         if away is not None:
             outcomes |= {pk: NotSent(orders.orders[pk].order_ref, away.message) for pk in part}
             continue
+        # Before each call: a batch of a hundred orders takes longer than a lease at a slow CA.
         lease.renew()
         answers = client.issue_many([orders.orders[pk] for pk in part])
         outcomes |= dict(zip(part, answers, strict=True))
@@ -165,6 +166,7 @@ def _sent(client: CAClient, orders: Orders, unsent: Sequence[int], lease: Lease)
 
 
 def _instead(orders: Orders, pk: int, found: Found, now: datetime) -> Verified | Unknown | None:
+    """Return `Mismatch.instead` of a second look-up. A second wrong certificate counts as none: the request fails."""
     if isinstance(found, Pending):
         return Unknown(found.order_ref, "the CA still works on the order")
     if isinstance(found, Issued):

@@ -30,7 +30,7 @@ NO_LEDGER: Read[Mapping[str, Any]] = Read([], lambda _: {}, dict)  # of a CA els
 
 
 def record_answers(work: UnitOfWork, orders: Orders, answers: Answers) -> Recorded:
-    """Csr_created -> issued | failed, or the request waits and is tried again.
+    """Move requests from csr_created to issued or failed, or let them wait with a reason: those are tried again.
 
     Effects: certificates with what belongs to them, the CA's ledger, quarantine, circuit and alert,
     states, attempts, unclaimed results, and the events of all that.
@@ -56,7 +56,8 @@ def record_answers(work: UnitOfWork, orders: Orders, answers: Answers) -> Record
                 results[pk] = Unknown(orders.orders[pk].order_ref, "the intent was abandoned while it was being signed")
                 wrong.pop(pk, None)
 
-    # 3. The attempts that are ours end here.
+    # 3. The attempts that are ours end here. An attempt that was taken over keeps the outcome `lost`, by which the next one looks
+    #    the order up before it sends.
     close_attempts(work, attempts.values(), {pk: _outcome(result) for pk, result in results.items()}, claim)
 
     # 4. A certificate that comes too late is kept for the reaper, which adopts or revokes it; so is a
@@ -74,7 +75,8 @@ def record_answers(work: UnitOfWork, orders: Orders, answers: Answers) -> Record
     record_certificates(work, verified, known=known, issuer=issuer, now=now)
     _quarantine(work, issuer, [(requests[pk], result) for pk, result in wrong.items() if pk in claim.mine], now=now)
 
-    # 6. A refusal is final; all else waits with its reason and is tried again.
+    # 6. A refusal is final; all else waits with its reason and is tried again. `Pending` is no fault, so it is not among what the
+    #    caller retries: the sweeper looks the order up.
     refused = [(request, result) for request, result in mine.values() if isinstance(result, Refused)]
     failures = [(request, result.problem, f"{issuer.name} refused: {result.message}") for request, result in refused]
     fail_many(work, failures, source=S.CSR_CREATED, now=now)
@@ -138,6 +140,8 @@ def _quarantine(work: UnitOfWork, issuer: Issuer, wrong: Sequence[tuple[Certific
         )
         for request, result in wrong
     )
+    # The CA is stopped in the same transaction: no other worker sends an order to it before the wrong certificate is revoked.
+    # A request whose own certificate was found beside the wrong one has gone on, and one whose look-up had no reply waits.
     _stop_ca(issuer, wrong, now=now)
     ended = [(request, result) for request, result in wrong if result.instead is None]
     fail_many(

@@ -42,7 +42,8 @@ def reserve(work: UnitOfWork, requests: Sequence[CertificateRequest], *, decided
     full = _without_place({request.issuer for request in requests}, now=now)
     note_reasons(work, [(request, _no_place_reason(request.issuer)) for request in requests if request.issuer_id in full])
     ready = [request for request in requests if request.issuer_id not in full]
-    # 2. What must hold now, not when the request was made.
+    # 2. What must hold now, not when the request was made: days may lie between, with a new policy, a blocked key or a requester
+    #    who left.
     allowed = _still_allowed(work, ready, decided, now=now)
     if not allowed:
         return []
@@ -64,8 +65,10 @@ def reserve(work: UnitOfWork, requests: Sequence[CertificateRequest], *, decided
         orders = Orders(
             issuer=issuer,
             requests={request.pk: request for request in ours},
-            # An earlier attempt may have had the certificate signed, so the order keeps the time of the first one.
+            # An earlier attempt may have had the certificate signed, so the order keeps the time of the first one: a look-up by
+            # listing accepts no certificate from before it.
             orders={r.pk: order_for(r, r.csr, now=claims.since.get(r.pk, now), longest_days=longest[r.pk]) for r in ours},
+            # One that ended in any other way than `not_sent` may have reached the CA: such an order is looked up before it is sent.
             look_up=frozenset(r.pk for r in ours if any(outcome != "not_sent" for outcome in claims.earlier.get(r.pk, ()))),
             attempts={request.pk: claims.mine[request.pk] for request in ours},
             reserved_at=now,
@@ -135,15 +138,15 @@ class HaveSigned(Act):
         return record_answers(work, self.orders, self.answers)
 
     def each(self) -> list[HaveSigned]:
-        return [replace(self, orders=_only(self.orders, pk), answers=_only_answer(self.answers, pk)) for pk in self.orders.requests]
-
-
-def _only(orders: Orders, pk: int) -> Orders:
-    return replace(orders, requests={pk: orders.requests[pk]}, orders={pk: orders.orders[pk]}, attempts={pk: orders.attempts[pk]})
-
-
-def _only_answer(answers: Answers, pk: int) -> Answers:
-    return replace(answers, results={pk: answers.results[pk]})
+        every, results = self.orders, self.answers.results
+        return [
+            HaveSigned(
+                replace(every, requests={pk: request}, orders={pk: every.orders[pk]}, attempts={pk: every.attempts[pk]}),
+                self.prepared,
+                replace(self.answers, results={pk: results[pk]}),
+            )
+            for pk, request in every.requests.items()
+        ]
 
 
 def _still_allowed(

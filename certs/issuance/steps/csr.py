@@ -76,7 +76,7 @@ class SignCSRs(Act):
         ]
 
     def record(self, work: UnitOfWork) -> Recorded:
-        """Key_ready -> csr_created | rejected | failed. Effects: CSRs, states, attempts, `csr:created`."""
+        """Move requests from key_ready to csr_created, rejected or failed. Effects: CSRs, states, attempts, `csr:created`."""
         # 1. Under the locks: which results count. The attempts that are ours end here.
         claimed = lock_claimed(self.attempts.values(), S.KEY_READY)
         now = claimed.now
@@ -119,6 +119,7 @@ def _sign_one(request: CertificateRequest, signers: Mapping[UUID, Any]) -> Signe
     private_key = signers[request.key_id]
     if isinstance(private_key, KeyBackendError):
         raise private_key
+    # The backend's public key against the recorded one: a key that was replaced in the backend must not get a certificate.
     public = spki_der(private_key.public_key())
     if spki_sha256(public) != request.spki_sha256:
         return PortalError(

@@ -27,7 +27,7 @@ _PATHS = {S.SUBMITTED: (S.APPROVED, S.KEY_READY, S.CSR_CREATED), S.APPROVED: (S.
 def accept_external(
     work: UnitOfWork, requests: Sequence[CertificateRequest], *, source: S, now: datetime, before: Mapping[int, Events] | None = None
 ) -> None:
-    """Submitted or approved -> csr_created: an external CSR needs no key and no signature of ours.
+    """Move requests from submitted or approved to csr_created: an external CSR needs no key and no signature of the portal.
 
     A request whose public key is another team's, or is blocked, is rejected. `before`: events of the
     request that come first, by request id.
@@ -52,7 +52,7 @@ def accept_external(
 
 
 def accept_reused(work: UnitOfWork, requests: Sequence[CertificateRequest], *, now: datetime) -> None:
-    """Approved -> key_ready: a renewal that keeps its key; or rejected when the key was blocked or destroyed in the meantime."""
+    """Move renewals that keep their key from approved to key_ready; to rejected where the key was blocked or destroyed since."""
     recorded = record_public_keys({request.spki_sha256: request.team.slug for request in requests}, now=now)
     keys = by_key(select(Key, id={request.key_id for request in requests if request.key_id}))
     moves, rejections = [], []

@@ -15,7 +15,7 @@ from certs.requests.states import WORKER, Move, transition_many
 
 
 def complete(work: UnitOfWork, requests: Sequence[CertificateRequest], *, now: datetime) -> None:
-    """Issued -> completed. Effects: the names of the certificates, states, `certificate:recorded`."""
+    """Move requests from issued to completed. Effects: the names of the certificates, states, `certificate:recorded`."""
     if not requests:
         return
     prefetch_related_objects(requests, "certificate")  # but for those that were recorded in this unit

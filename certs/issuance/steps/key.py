@@ -26,7 +26,10 @@ from keys.spec import KeySpec, spki_der
 
 
 def reserve(work: UnitOfWork, requests: Sequence[CertificateRequest], *, now: datetime) -> list[Act]:
-    """Approved -> key_ready without a new key, or the act of making one. The requests are approved, and locked or new in `work`."""
+    """Move requests that need no new key to key_ready, and return the act of making the other keys.
+
+    The requests are approved, and locked or new in `work`.
+    """
     # 1. What needs no new key goes on at once: an external CSR, and a renewal that keeps its key.
     if external := [one for one in requests if one.csr_brought]:
         accept_external(work, external, source=S.APPROVED, now=now)
@@ -78,12 +81,15 @@ class MakeKeys(Act):
         ]
 
     def record(self, work: UnitOfWork) -> Recorded:
-        """Approved -> key_ready | failed. Effects: keys, public keys, states, attempts, `key:generated` or `key:rotated`."""
+        """Move requests from approved to key_ready or failed.
+
+        Effects: keys, public keys, states, attempts, `key:generated` or `key:rotated`.
+        """
         # 1. Under the locks: which results count. The attempts that are ours end here.
         claimed = lock_claimed(self.attempts.values(), S.APPROVED)
         now = claimed.now
         close_attempts(work, self.attempts.values(), {pk: _outcome(self.made[key.pk]) for pk, key in self.keys.items()}, claimed)
-        # 2. A key that comes too late is kept for the reaper.
+        # 2. A key that comes too late is kept for the reaper. It is the same key that the winner has: both act for one claim.
         late = [
             UnclaimedResult(request=attempt.request, attempt=attempt, kind="key", payload=spki_der(made.public_key), brought_at=now)
             for pk, attempt in self.attempts.items()

@@ -23,14 +23,14 @@ from policy.waivers.waiver import waiver_id
 def decide(
     work: UnitOfWork, requests: Sequence[CertificateRequest], *, now: datetime, known: PolicyFacts | None = None
 ) -> Mapping[int, Decision]:
-    """Submitted -> approved | awaiting_approval | rejected; an external CSR that is allowed goes on to csr_created.
+    """Move requests from submitted to approved, awaiting_approval or rejected; an external CSR that is allowed goes on to csr_created.
 
     `known`: the facts of these requests, where they were read in this transaction. Returns the
     decisions by request id. Effects: the evaluations, states, `policy:evaluated` and what follows from it.
     """
     if not requests:
         return {}
-    # 1. Evaluate under the version in force now.
+    # 1. Evaluate under the version in force now. The facts are stored with the decision, so that it can be repeated from them.
     version, decisions = evaluate_many([policy_input(request) for request in requests], at=now, known=known)
     decided = list(zip(requests, decisions, strict=True))
     digests = keep_evaluations(work, decided, now=now)

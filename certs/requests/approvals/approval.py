@@ -54,7 +54,7 @@ def approve(request: CertificateRequest, *, user: Any, digest: str, comment: str
 
 
 def reject(request: CertificateRequest, *, user: Any, digest: str, comment: str) -> CertificateRequest:
-    """awaiting_approval -> rejected; the comment is the reason that the requester reads."""
+    """Reject a request that waits for approval; the comment is the reason that the requester reads."""
     _check_reason(comment)
     return _decide(request, user=user, digest=digest, comment=comment, granted=False, proof=None)
 

@@ -100,7 +100,7 @@ def check_may_decide_all(user: Any, requests: Sequence[CertificateRequest]) -> d
 
 
 def _accounts_behind(requests: Sequence[CertificateRequest]) -> dict[int, list[int]]:
-    """By request: its requester, and who drafted and who submitted the order of which it is a line."""
+    """Return by request its requester, and who drafted and who submitted the order of which it is a line."""
     items = {request.bulk_item_id for request in requests if request.bulk_item_id is not None}
     rows = BulkItem.objects.filter(pk__in=items).values_list("pk", "order__requester_id", "order__submitter_id")
     of_item = {pk: people for pk, *people in rows} if items else {}

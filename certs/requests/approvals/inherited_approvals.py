@@ -12,7 +12,7 @@ from policy.rules.approval_terms import ApprovalTerms
 
 
 def approvals_for(digests: Collection[str], *, valid_days: int, terms: ApprovalTerms, at: datetime) -> dict[str, list[Approval]]:
-    """By digest: the approvals that still count, where enough persons gave one under the terms in force.
+    """Return by digest the approvals that still count, where enough persons gave one under the terms in force.
 
     Each person's last, the latest first.
 

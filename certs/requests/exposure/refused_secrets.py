@@ -98,7 +98,7 @@ def report_secret(
 
 
 def problem_with_text(text: str, *, actor: Actor, field: str) -> str:
-    """`refuse_secrets` for a field of an admin form: returns what to show there, empty for a harmless text."""
+    """Check a field of an admin form as `refuse_secrets` does. Returns what to show there, empty for a harmless text."""
     try:
         refuse_secrets(text, actor=actor, team="", field=field, channel="admin")
     except InputRefused as refused:

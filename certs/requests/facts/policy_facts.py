@@ -120,7 +120,7 @@ def evaluate_many(
 
 
 def _twins_matter(ruleset: RuleSet) -> bool:
-    """Duplicates are looked for only where the policy does not allow a second certificate anyway."""
+    """Return whether duplicates are looked for: only where the policy does not allow a second certificate anyway."""
     rule = ruleset.rule(Duplicates)
     return rule is not None and rule.inventory != "allow"
 

@@ -173,5 +173,5 @@ def _keep(slug: str, key: bytes, signer: Signer, certificate: CertID, found: Fou
 
 
 def forget_answers() -> None:
-    """For tests."""
+    """Forget the kept responses, for tests."""
     kept_replies.clear()

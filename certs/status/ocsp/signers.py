@@ -96,5 +96,5 @@ def _load(slug: str, *, now: datetime) -> Signer:
 
 
 def forget_signers() -> None:
-    """For tests, and after a key backend said that a key is gone."""
+    """Load the responders anew at the next request: after a key backend failed, and in tests."""
     _known.clear()

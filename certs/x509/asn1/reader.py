@@ -49,7 +49,7 @@ def parse(data: bytes) -> Node:
 
 
 def read(data: bytes) -> tuple[Node, tuple[str, ...]]:
-    """`parse`, and where the element is not DER although it can be read in one way only: in which points.
+    """Return the one element, and in which points it is not DER although it can be read in one way only.
 
     These are a SET whose values are out of order and a character that a string type may not hold,
     as common tools write them; OpenSSL reads both. Raises NotDER for everything else.
@@ -105,7 +105,7 @@ class _Walker:
         return node, end
 
     def _check_characters(self, node: Node) -> None:
-        """`*`, `@`, `&`, `_` and other printable ASCII in a PrintableString are a deviation, the rest is refused."""
+        """Note `*`, `@`, `&`, `_` and other printable ASCII in a PrintableString as a deviation; refuse the rest."""
         if node.tag == PRINTABLE_STRING and not _PRINTABLE.fullmatch(node.content):
             if not _ASCII_PRINTABLE.fullmatch(node.content):
                 raise NotDER(PRINTABLE_DEVIATION)

@@ -19,7 +19,7 @@ _BY_KIND: tuple[tuple[type, str], ...] = (
 
 
 def der_length(length: int) -> bytes:
-    """Definite length octets (X.690 8.1.3)."""
+    """Return definite length octets (X.690 8.1.3)."""
     if length < 0x80:
         return bytes([length])
     octets = length.to_bytes((length.bit_length() + 7) // 8, "big")
@@ -44,19 +44,19 @@ def bit_string(octets: bytes) -> bytes:
 
 
 def generalized_time(moment: datetime) -> bytes:
-    """GeneralizedTime to the second, in UTC (RFC 5280 4.1.2.5.2)."""
+    """Return a GeneralizedTime to the second, in UTC (RFC 5280 4.1.2.5.2)."""
     return tlv(0x18, moment.astimezone(UTC).strftime("%Y%m%d%H%M%SZ").encode())
 
 
 @lru_cache(maxsize=64)
 def time(moment: datetime) -> bytes:
-    """Time: UTCTime through 2049, GeneralizedTime from 2050 on (RFC 5280 4.1.2.5)."""
+    """Return a Time: UTCTime through 2049, GeneralizedTime from 2050 on (RFC 5280 4.1.2.5)."""
     moment = moment.astimezone(UTC)
     return tlv(0x17, moment.strftime("%y%m%d%H%M%SZ").encode()) if moment.year < 2050 else generalized_time(moment)
 
 
 def extension(oid: bytes, value: bytes, *, critical: bool = False) -> bytes:
-    """Extension (RFC 5280 4.1). `oid` is the whole element, `value` the DER of the extension's own type."""
+    """Return an Extension (RFC 5280 4.1). `oid` is the whole element, `value` the DER of the extension's own type."""
     return tlv(0x30, oid, b"\x01\x01\xff" if critical else b"", tlv(0x04, value))
 
 

@@ -97,7 +97,7 @@ def _dates(read: Reading, issuer: _IssuerParts) -> list[str]:
 
 
 def _addresses(read: Reading) -> list[str]:
-    """CRL, OCSP and CA addresses are plain http with a host (BR 7.1.2.11.2): to verify an https
+    """Check that CRL, OCSP and CA addresses are plain http with a host (BR 7.1.2.11.2): to verify an https
     server a client needs a CRL first.
     """
     urls = [description.access_location.value for description in read.value(x509.AuthorityInformationAccess) or ()]

@@ -66,7 +66,7 @@ def _recording_key(spki_der: bytes) -> Any:
 
 @lru_cache(maxsize=256)
 def _shared_extensions(profile: Profile, issuer_der: bytes, crl_url: str, ocsp_url: str, ca_issuers_url: str) -> tuple[Any, ...]:
-    """The extensions that every certificate of a profile and issuer has: made once, they cost 40 % of a build otherwise."""
+    """Return what every certificate of a profile and issuer has: made once, because it would be 40 % of each build."""
     issuer = x509.load_der_x509_certificate(issuer_der)
     try:
         ski = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
@@ -149,7 +149,7 @@ def _subject(common_name: str, organization: str) -> x509.Name:
 
 
 def assemble(unsigned: UnsignedCertificate, signature: bytes) -> bytes:
-    """Certificate ::= SEQUENCE { tbsCertificate, signatureAlgorithm, signatureValue } (RFC 5280 4.1), in DER."""
+    """Return Certificate ::= SEQUENCE { tbsCertificate, signatureAlgorithm, signatureValue } (RFC 5280 4.1), in DER."""
     bits = b"\x00" + signature
     body = unsigned.tbs + unsigned.signature_algorithm_der + b"\x03" + der_length(len(bits)) + bits
     return b"\x30" + der_length(len(body)) + body

@@ -138,7 +138,7 @@ def _family(algorithm: bytes, spki: bytes) -> bytes:
 
 
 def _name(subject: Subject) -> bytes:
-    """RDNSequence: O, then CN unless it is longer than ub-common-name; UTF8String as the builder writes them."""
+    """Return an RDNSequence: O, then CN unless it is longer than ub-common-name; UTF8String as the builder writes them."""
     common = subject.common_name if len(subject.common_name) <= _UB_COMMON_NAME else ""
     parts = [(_ORGANIZATION, subject.organization), (_COMMON_NAME, common)]
     return tlv(
@@ -148,7 +148,7 @@ def _name(subject: Subject) -> bytes:
 
 
 def _general_names(subject: Subject) -> bytes:
-    """GeneralNames: dNSName [2] IA5String, iPAddress [7] OCTET STRING (RFC 5280 4.2.1.6)."""
+    """Return GeneralNames: dNSName [2] IA5String, iPAddress [7] OCTET STRING (RFC 5280 4.2.1.6)."""
     dns = [tlv(0x82, name.encode("ascii")) for name in subject.dns_names]
     addresses = [tlv(0x87, ipaddress.ip_address(text).packed) for text in subject.ip_addresses]
     return tlv(reader.SEQUENCE, *dns, *addresses)

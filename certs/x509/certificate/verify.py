@@ -129,7 +129,7 @@ def _crl_url(read: Reading) -> str:
 
 
 def names_of(certificate: x509.Certificate) -> list[str]:
-    """DNS names and IP addresses of a certificate's SAN, as text; empty when it has none."""
+    """Return the DNS names and IP addresses of a certificate's SAN, as text; empty when it has none."""
     try:
         found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (ValueError, x509.ExtensionNotFound):
@@ -349,7 +349,7 @@ def _loaded(der: bytes) -> x509.Certificate | None:
 
 
 def _links_problems(chain_der: tuple[bytes, ...]) -> tuple[str, ...]:
-    """Signatures, CA bits and path lengths along a chain: the same for every certificate beneath
+    """Return what is wrong along a chain (signatures, CA bits, path lengths): the same for every certificate beneath
     it, so verified once.
     """
     links = [_loaded(der) for der in chain_der]

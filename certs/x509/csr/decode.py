@@ -70,7 +70,7 @@ def _unpack(data: bytes) -> Unpacked:
 
 
 def _from_der(data: bytes) -> Unpacked:
-    """Binary, perhaps with the line end that an editor or a shell put behind it."""
+    """Read binary, perhaps with the line end that an editor or a shell put behind it."""
     try:
         end = length_of(data)
     except NotDER:
@@ -81,7 +81,7 @@ def _from_der(data: bytes) -> Unpacked:
 
 
 def refuse_secret(data: bytes) -> None:
-    """Private keys, whatever else is pasted with them and however broken they are. Raises CSRRefused(secret_pasted)."""
+    """Refuse private keys, whatever else is pasted with them and however broken they are. Raises CSRRefused(secret_pasted)."""
     if find_private_key(data) is not None:
         raise CSRRefused(
             R.SECRET_PASTED, "A private key was pasted in place of a CSR.", next_step=REPLACE_KEY, exposed_keys=find_exposed_keys(data)
@@ -118,7 +118,7 @@ def _from_armour(text: bytes) -> bytes:
 
 
 def _check_line_ends(text: bytes, block: re.Match[bytes]) -> None:
-    """The armour lines stand on lines of their own; a quotation mark may stand beside them, as in JSON and settings files."""
+    """Check that BEGIN and END have lines of their own; a quotation mark may be beside them, as in JSON and settings files."""
     before, after = text[: block.start()].rstrip(b" \t"), block.group(2)
     if (before and not before.endswith((b"\n", b"\r", b'"', b"'"))) or not after[:1].isspace() or not after[-1:].isspace():
         raise CSRRefused(R.MALFORMED, "Its BEGIN and END lines must stand on lines of their own.", next_step=_WHOLE)
@@ -140,7 +140,7 @@ def _decoded(text: bytes) -> bytes:
 
 
 def _from_plain(text: bytes, notes: tuple[str, ...]) -> Unpacked:
-    """No armour: an SSH key, a JWK, bare base64, or nothing of use."""
+    """Read a text without BEGIN and END: an SSH key, a JWK, bare base64, or nothing of use."""
     if _SSH_PUBLIC.search(text) or _SSH2_PUBLIC in text:
         raise wrong_object(SSH_PUBLIC_KEY)
     if text.lstrip()[:1] == b"{" and _is_jwk(text):

@@ -116,7 +116,7 @@ def _extensions(requested: list[Node]) -> tuple[Node | None, list[str], list[str
 
 
 def _parts(extension: Node) -> tuple[str, bool | None, bytes]:
-    """Extension ::= SEQUENCE { extnID, critical BOOLEAN DEFAULT FALSE, extnValue } (RFC 5280 4.1).
+    """Return the parts of Extension ::= SEQUENCE { extnID, critical BOOLEAN DEFAULT FALSE, extnValue } (RFC 5280 4.1).
 
     Criticality is None where it is left out; a written-out FALSE is not DER (X.690 11.5), and common.
     """
@@ -146,7 +146,7 @@ def _judge(kind: str, value: bytes, *, critical: bool) -> str | None:
 
 
 def _basic_constraints(value: bytes) -> str | None:
-    """Empty is what every certificate gets anyway; a written-out FALSE is common in the field, and not DER (X.690 11.5)."""
+    """Return what is left behind. Empty ones are granted anyway; a written-out FALSE is common, and not DER (X.690 11.5)."""
     node = parse(value)
     tags = [field.tag for field in node.children]
     if node.tag != SEQUENCE or tags not in ([], [BOOLEAN], [INTEGER], [BOOLEAN, INTEGER]):
@@ -157,7 +157,7 @@ def _basic_constraints(value: bytes) -> str | None:
 
 
 def _key_usage(value: bytes) -> str | None:
-    """None for usages that the profile grants with some key; others are left behind, those of a CA refused."""
+    """Return what is left behind; None for usages that the profile grants with some key. Those of a CA are refused."""
     node = parse(value)
     if node.tag != BIT_STRING:
         raise NotDER("a key usage is not a BIT STRING")
@@ -170,7 +170,7 @@ def _key_usage(value: bytes) -> str | None:
 
 
 def _extended_key_usage(value: bytes) -> str | None:
-    """None for serverAuth alone; clientAuth is for the profile to give, not for the CSR. Others are refused."""
+    """Return what is left behind; None for serverAuth alone. The profile gives clientAuth, not the CSR. Others are refused."""
     node = parse(value)
     asked = {dotted(purpose) for purpose in node.children}
     if node.tag != SEQUENCE or not asked:

@@ -210,7 +210,7 @@ def _check_signature_algorithm(algorithm: Node) -> None:
 
 
 def _pss_hash_is_strong(algorithm: Node) -> bool:
-    """RSASSA-PSS-params name the hash in [0] and that of the mask in [1]; where one is absent, SHA-1 is meant (RFC 4055 3.1)."""
+    """Return whether both hashes of RSASSA-PSS-params, [0] and that of the mask in [1], are strong. Absent means SHA-1 (RFC 4055 3.1)."""
     if len(algorithm.children) < 2:
         return False
     parameters = {node.tag: node for node in algorithm.child(1).children}

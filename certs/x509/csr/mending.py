@@ -50,7 +50,7 @@ def _without_invisible(text: bytes) -> bytes:
 
 
 def _mapped(text: str) -> str:
-    """Other blanks become a space; what has no width at all goes (Unicode categories Zs and Cf)."""
+    """Replace other blanks by a space, and remove what has no width at all (Unicode categories Zs and Cf)."""
     kinds = {char: unicodedata.category(char) for char in set(text) if not char.isascii()}
     table = {ord(char): " " if kind == "Zs" else None for char, kind in kinds.items() if kind in ("Zs", "Cf")}
     return text.translate(table)

@@ -66,7 +66,7 @@ def read_names(san: Node | None, common_names: Sequence[str], *, domains: Sequen
 
 
 def _names(san: Node, max_names: int) -> list[tuple[bool, str]]:
-    """For each name whether it is an IP address, and its text."""
+    """Return for each name whether it is an IP address, and its text."""
     if san.tag != SEQUENCE:
         raise NotDER("the subject alternative name is not a list of names")
     if len(san.children) > max_names:

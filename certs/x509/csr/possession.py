@@ -114,7 +114,7 @@ def _checked(key: Any) -> PublicKeyTypes | None:
 
 
 def _checked_rsa(n: int, e: int, d: int) -> PublicKeyTypes | None:
-    """(m^e)^d = m mod n for random m: with such a d one can factor n. e = d = 1 would hold for
+    """Check (m^e)^d = m mod n for random m: with such a d one can factor n. e = d = 1 would hold for
     every n.
     """
     if n.bit_length() > _MOST_BITS or d.bit_length() > 2 * _MOST_BITS or e < 3 or d < 3:
@@ -130,7 +130,7 @@ def _checked_rsa(n: int, e: int, d: int) -> PublicKeyTypes | None:
 
 
 def _checked_ec(curve: ec.EllipticCurve, d: int, public: ec.EllipticCurvePublicNumbers) -> PublicKeyTypes | None:
-    """d*G = Q."""
+    """Check d*G = Q. Returns the public key, None where d belongs to another one."""
     derived = ec.derive_private_key(d, curve).public_key()
     return derived if derived.public_numbers() == public else None
 
@@ -152,7 +152,7 @@ def _from_der(file: bytes) -> Any:
 
 
 def _from_pkcs12(file: bytes) -> Any:
-    """Some are sealed with the empty password, which seals nothing."""
+    """Open a PKCS#12 file without a password. (Some have the empty one, which protects nothing.)"""
     if not _opens_quickly(parse(file)):
         return None
     return load_key_and_certificates(file, None)[0]
@@ -174,7 +174,7 @@ def _opens_quickly(node: Node) -> bool:
 
 
 def _from_putty(file: bytes) -> Any:
-    """PuTTY's own format, versions 2 and 3, without encryption (PuTTY user manual, appendix C)."""
+    """Open PuTTY's own format, versions 2 and 3, without encryption (PuTTY user manual, appendix C)."""
     match = _PUTTY.search(file)
     if match is None:
         return None
@@ -194,7 +194,7 @@ def _from_putty(file: bytes) -> Any:
 
 
 def _strings(blob: bytes) -> Iterator[bytes]:
-    """The strings of an SSH structure (RFC 4251 5)."""
+    """Yield the strings of an SSH structure (RFC 4251 5)."""
     while len(blob) >= 4:
         length = int.from_bytes(blob[:4], "big")
         yield blob[4 : 4 + length]
@@ -206,7 +206,7 @@ def _unwrapped(text: bytes) -> bytes:
 
 
 def _jwks(file: bytes) -> Iterator[dict[str, Any]]:
-    """Every JWK in a JSON text: alone, in a JWK Set, or inside another object."""
+    """Yield every JWK in a JSON text: alone, in a JWK Set, or inside another object."""
     start = re.search(rb"[\[{]", file)
     if start is None:
         return
@@ -227,7 +227,7 @@ def _jwks(file: bytes) -> Iterator[dict[str, Any]]:
 
 
 def _from_jwk(jwk: dict[str, Any]) -> Any:
-    """RFC 7518 6.2 and 6.3, RFC 8037 2."""
+    """Rebuild the key of a JWK (RFC 7518 6.2 and 6.3, RFC 8037 2)."""
     if jwk["kty"] == "RSA":
         return _checked_rsa(_number(jwk["n"]), _number(jwk["e"]), _number(jwk["d"]))
     if jwk["kty"] == "EC":

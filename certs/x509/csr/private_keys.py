@@ -93,7 +93,7 @@ def find_private_key(data: bytes) -> PrivateKeyFound | None:
 
 
 def may_hold_private_key(data: bytes) -> bool:
-    """A quick look, for octets that are mostly no text: False means that `find_private_key` finds no
+    """Return whether a text of a private key may be in it, for octets that are mostly no text: False means that `find_private_key` finds no
     text of a private key in any part of them.
     """
     lowered = data.lower()
@@ -152,7 +152,7 @@ def _plain(data: bytes) -> bytes:
 
 
 def _private_runs(text: bytes) -> Iterator[tuple[int, bytes]]:
-    """The length of each base64 run that begins like a private key, and what it decodes to."""
+    """Yield the length of each base64 run that begins like a private key, and what it decodes to."""
     for count, match in enumerate(_BASE64_START.finditer(text)):
         if count >= _MOST_RUNS:
             return

@@ -159,7 +159,7 @@ def _small_primes_product() -> int:
 
 @lru_cache(maxsize=1)
 def _roca_residues() -> tuple[tuple[int, frozenset[int]], ...]:
-    """For each odd prime up to 167 the residues that powers of 65537 take.
+    """Return for each odd prime up to 167 the residues that powers of 65537 take.
 
     Primes of the faulty library have no others, so neither has their product.
     """
@@ -174,12 +174,12 @@ def _roca_residues() -> tuple[tuple[int, frozenset[int]], ...]:
 
 
 def has_roca_fingerprint(modulus: int) -> bool:
-    """True for moduli of the Infineon library (CVE-2017-15361); by chance once in some hundred million others."""
+    """Return whether it is a modulus of the Infineon library (CVE-2017-15361); by chance once in some hundred million others."""
     return all(modulus % prime in powers for prime, powers in _roca_residues())
 
 
 def has_close_primes(modulus: int, rounds: int = FERMAT_ROUNDS) -> bool:
-    """Fermat's method, 100 rounds (BR 6.1.1.3)."""
+    """Return whether Fermat's method finds the factors within 100 rounds (BR 6.1.1.3)."""
     a = int(gmpy2.isqrt(modulus))
     a += a * a < modulus
     for _ in range(rounds):

@@ -49,7 +49,7 @@ _PLAIN: dict[str, tuple[type[ed25519.Ed25519PublicKey | _MLDSA], ...]] = {
 
 
 def check_signature(key: PublicKeyTypes, algorithm: Node, signed: bytes, signature: bytes) -> None:
-    """Proof that the sender has the private key. `signed` are the octets of the CertificationRequestInfo.
+    """Check the proof that the sender has the private key. `signed` are the octets of the CertificationRequestInfo.
 
     Raises CSRRefused (`bad_signature`), also for an algorithm that does not belong to the key.
     """
@@ -81,7 +81,7 @@ def _verified(key: PublicKeyTypes, kind: str, algorithm: Node, signed: bytes, si
 
 
 def _pss(algorithm: Node) -> tuple[padding.PSS, hashes.HashAlgorithm]:
-    """RSASSA-PSS-params (RFC 4055 3.1). That hash and mask are strong was checked before."""
+    """Return the scheme of RSASSA-PSS-params (RFC 4055 3.1). That hash and mask are strong was checked before."""
     parameters = {node.tag: node.child(0) for node in algorithm.child(1, SEQUENCE).children}
     mask = parameters[0xA1]
     if dotted(mask.child(0)) != _MGF1:

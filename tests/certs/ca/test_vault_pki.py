@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.conf import settings
 
+from certs.ca import rest
 from certs.ca.base import Issued, NotSent, Order
 from certs.ca.known import known_serials
 from certs.ca.vault_pki import VaultPKIClient
@@ -14,6 +16,7 @@ from certs.models import QuarantinedCertificate
 from certs.requests.submit import Requester, submit_many
 from certs.x509.asn1.pem import serial_of
 from db.clock import database_now
+from keys.backends import vault_session
 from tests.certs.requests.test_outcomes import MakeSpec
 from tests.contracts.test_ca_client import make_order
 from tests.faults.wire import wired
@@ -51,6 +54,16 @@ def test_look_up_lists_once_and_reads_each_unknown_serial_once(engine: dict[str,
         wire.calls.clear()
         client.find_many([make_order()])
         assert (wire.count("GET", "/certs"), wire.count("GET", "/cert/")) == (1, 0)
+
+
+def test_orders_between_two_renewals_of_the_lease_end_within_it() -> None:
+    """An external call starts only if its time-out is shorter than what is left of the lease.
+
+    The lease is renewed when a quarter of it is over. Orders at Vault are sent one after the other, those at a REST API side by side.
+    """
+    left = settings.PKI_ATTEMPT_LEASE_SECONDS * 3 / 4
+    assert VaultPKIClient.capabilities.batch_size * vault_session.TOTAL_TIMEOUT < left
+    assert left > rest.TOTAL_TIMEOUT
 
 
 def test_match_that_was_revoked_since_it_was_read_is_not_adopted(
