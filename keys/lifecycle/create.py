@@ -72,16 +72,19 @@ def _make_in(alias: str, keys: Sequence[Key]) -> dict[UUID, KeyInfo | KeyBackend
         backend = get_key_backend(alias)
     except KeyBackendNotConfigured as exc:
         return {key.pk: exc for key in keys}
-    # 1. What there is already: made by the same claim before a crash, or somebody else's.
+    # 1. What there is already: made by the same claim before a crash or by another worker, or somebody else's.
     results: dict[UUID, KeyInfo | KeyBackendError] = {}
     absent: list[Key] = []
+    present: list[tuple[Key, KeyInfo]] = []
     for key, found in zip(keys, backend.find_many([(key.name, key.pk) for key in keys]), strict=True):
         if isinstance(found, KeyBackendError):
             results[key.pk] = found
         elif found is None or found.ref.version < key.version:
             absent.append(key)
         else:
-            results[key.pk] = _judged(key, found, _adopted)
+            present.append((key, found))
+    _read_absence([key for key, _ in present])
+    results |= {key.pk: _judged(key, found, _adopted) for key, found in present}
     # 2. Record that there was no key yet, before the first create.
     _note_absence(absent)
     # 3. New names, and next versions of names that there are.
@@ -105,6 +108,17 @@ def _judged(key: Key, result: KeyInfo | KeyBackendError, judge: Callable[[Key, K
         return judge(key, result)
     except KeyMismatch as exc:
         return exc
+
+
+def _read_absence(keys: Sequence[Key]) -> None:
+    """Read when the backend had no key yet, for keys that are there now. Another worker with the same claim notes that before it
+    creates the key, so it is on record once the key is found, though it was not when this worker read the row.
+    """
+    unknown = {key.pk: key for key in keys if key.absent_seen_at is None}
+    if unknown:
+        rows = Key.objects.filter(pk__in=unknown, absent_seen_at__isnull=False)
+        for pk, seen_at in rows.values_list("pk", "absent_seen_at"):
+            unknown[pk].absent_seen_at = seen_at
 
 
 def _note_absence(keys: Sequence[Key]) -> None:

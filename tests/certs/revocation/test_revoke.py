@@ -12,7 +12,7 @@ from django.db import connections
 
 from audit.models import AuditEvent
 from certs.access.permissions import Authority
-from certs.ca.base import Capabilities, Lookup
+from certs.ca.base import Capabilities, Lookup, RevocationOrder
 from certs.enums import RequestState as S
 from certs.enums import RevocationReason as R
 from certs.errors import Conflict, InputRefused, NotFound, NotPermitted
@@ -77,6 +77,43 @@ def test_revocation_is_pending_until_the_ca_has_done_it(certificate: Certificate
     assert (process_revocations(), status_of(certificate), at_ca(certificate, twin_ca)) == (1, Status.REVOKED, True)
     assert process_revocations() == 0
     assert events_of(certificate) == ["certificate:revocation_requested", "certificate:revoked"]
+
+
+def test_two_deliveries_at_once_send_a_revocation_once(
+    certificate: Certificate, twin_ca: TwinCAClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lease of the first one keeps the second one away while the CA works on it."""
+    revoked(certificate, R.SUPERSEDED)
+    sent, revoke_there = [], twin_ca.revoke
+
+    def slow(order: RevocationOrder) -> None:
+        sent.append(order.reason)
+        assert process_revocations() == 0
+        revoke_there(order)
+
+    monkeypatch.setattr(twin_ca, "revoke", slow)
+    assert (process_revocations(), sent) == (1, [R.SUPERSEDED])
+    assert events_of(certificate) == ["certificate:revocation_requested", "certificate:revoked"]
+
+
+def test_revocation_that_a_person_changes_while_it_is_sent_is_sent_again(
+    certificate: Certificate, twin_ca: TwinCAClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the CA has confirmed is the reason of before; the next run sends the new one, without waiting for a lease."""
+    revoked(certificate, R.SUPERSEDED)
+    sent, revoke_there = [], twin_ca.revoke
+
+    def meanwhile(order: RevocationOrder) -> None:
+        sent.append(order.reason)
+        if len(sent) == 1:
+            revoked(certificate, R.KEY_COMPROMISE)
+        revoke_there(order)
+
+    monkeypatch.setattr(twin_ca, "revoke", meanwhile)
+    assert (process_revocations(), status_of(certificate)) == (0, Status.REVOCATION_PENDING)
+    assert Revocation.objects.get().confirmed_at is None
+    assert (process_revocations(), sent) == (1, [R.SUPERSEDED, R.KEY_COMPROMISE])
+    assert Revocation.objects.get().confirmed_at is not None
 
 
 def test_no_revocation_is_sent_after_the_turn_is_over(

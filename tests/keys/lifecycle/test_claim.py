@@ -166,6 +166,18 @@ def test_long_batch_lets_its_caller_renew_the_lease_as_it_goes(twin: TwinKeyBack
     assert all(isinstance(made[key.pk], KeyInfo) for key in keys)
 
 
+def test_key_that_another_worker_with_the_same_claim_has_just_made_is_adopted(twin: TwinKeyBackend) -> None:
+    """Its row was read before the other worker noted that there was no key yet: the key was taken for a stranger's."""
+    (mine,) = claim(wanted("a", "x"))
+    (theirs,) = claim(wanted("a", "x"))
+    made = make_keys([theirs])[theirs.pk]
+    found = make_keys([mine])[mine.pk]
+    assert isinstance(made, KeyInfo)
+    assert isinstance(found, KeyInfo)
+    assert spki_sha256(found.public_key) == spki_sha256(made.public_key)
+    assert len(twin.keys) == 1
+
+
 def test_key_that_was_blocked_before_it_was_recorded_is_compromised_from_the_start(twin: TwinKeyBackend) -> None:
     (key,) = claim(wanted("a", "x"))
     made = make_keys([key])

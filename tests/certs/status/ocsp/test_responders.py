@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from django.db import connections
 
+from audit.models import AuditEvent
 from certs.ca.local.ocsp_responder import RENEW_EVERY, ensure_responder
 from certs.models import IssuanceIntent, ResponderCertificate
 from certs.status.maintenance import keep_status_information
@@ -51,6 +54,32 @@ def test_responder_is_made_once_a_period_and_renewed_by_itself(portal: Portal, m
     first, second = ResponderCertificate.objects.order_by("pk")
     assert first.key_id != second.key_id
     assert Key.objects.filter(purpose=Key.Purpose.OCSP).count() == 2
+
+
+def test_two_workers_at_once_make_one_responder(portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both look before either has made one: the claim of the key and the ledger name the period."""
+    issuer = publish_everything()
+    later = database_now() + RENEW_EVERY
+    monkeypatch.setattr("certs.ca.local.ocsp_responder.database_now", lambda: later)
+    barrier, found = threading.Barrier(2), []
+
+    def go() -> None:
+        try:
+            barrier.wait(10)
+            found.append(ensure_responder(issuer, actor=SYSTEM))
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=go) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(found) == 2
+    assert found[0] == found[1]
+    assert ResponderCertificate.objects.count() == 2  # with the one of the period before
+    assert Key.objects.filter(purpose=Key.Purpose.OCSP).count() == 2
+    assert AuditEvent.objects.filter(event="ocsp:responder_made").count() == 2
 
 
 def test_compromised_responder_key_signs_nothing(portal: Portal) -> None:
