@@ -18,6 +18,7 @@ from django.db.models.functions import Cast
 from certs.enums import Channel
 from certs.enums import RequestState as S
 from certs.errors import Conflict, InputRefused, NotFound
+from certs.inventory.name_index import NAME_PART
 from certs.inventory.states import active
 from certs.models import BulkOrder, Certificate, CertificateName, CertificateRequest, Issuer, OperatorAlert
 from certs.models.request import BY_PEOPLE
@@ -25,6 +26,7 @@ from certs.x509.certificate.serial import serial_readings
 from certs.x509.dns_names import parse_ip_address
 from db.clock import database_now
 from db.sql import among
+from db.trigrams import held_by_index, holds
 
 Row = TypeVar("Row", CertificateRequest, Certificate, BulkOrder)
 PAGE = 25
@@ -290,18 +292,21 @@ def look_up(rows: QuerySet[Certificate], text: str) -> Named:
 def by_name(text: str, *, ids: Sequence[int] | None = None) -> Named:
     """Return what the text names as a part of a name: among these certificates, or among all for None.
 
-    One query where they are few. Among all it reads the index of names, which is narrow: a part in
-    the middle has no other. Not a join, which takes fifty times as long. The common name is always one of the names (RFC 9525, BR 7.1.4.3).
+    One query where they are few. Among all it asks the index of parts of names. Not a join, which
+    takes fifty times as long. The common name is always one of the names (RFC 9525, BR 7.1.4.3).
     """
-    name = name_sought(text)
-    rows = CertificateName.objects.all() if ids is None else CertificateName.objects.filter(among("certificate_id", ids))
-    inside = rows.filter(name__contains=name)
-    pairs = list(inside.values_list("certificate_id", "name")[: None if ids is not None else _FEW + 1])
-    if ids is not None or len(pairs) <= _FEW:
+    name, names = name_sought(text), CertificateName.objects.all()
+    if ids is not None:
+        inside = names.filter(among("certificate_id", ids), holds("name", name))
+        return _as_pairs(list(inside.values_list("certificate_id", "name")), name)
+    # A wildcard is a whole label, and the first one (RFC 9525 6.3).
+    inside = names.filter(Q(name__startswith=name) if name.startswith("*") else held_by_index(NAME_PART, name))
+    pairs = list(inside.values_list("certificate_id", "name")[: _FEW + 1])
+    if len(pairs) <= _FEW:
         return _as_pairs(pairs, name)
-    names = CertificateName.objects.values_list("certificate_id", flat=True)
-    exact, beginning = names.filter(name=name), names.filter(name__startswith=name)
-    found = names.filter(name__contains=name)
+    keys = names.values_list("certificate_id", flat=True)
+    exact, beginning = keys.filter(name=name), keys.filter(name__startswith=name)
+    found = inside.values_list("certificate_id", flat=True)
     return Named((), found, {Match.EXACT: exact, Match.BEGINNING: beginning, Match.INSIDE: found})
 
 
