@@ -31,14 +31,14 @@ from policy.errors import PolicyError, PublicationRefused
 from policy.models import PolicyVersion, PolicyWaiver, PolicyWithdrawal
 from policy.presets import DEFAULT_V2_3
 from policy.publishing import publish_as, publish_version, withdraw_as
-from policy.waivers.deciding import approve_waiver, end_waiver, request_waiver
+from policy.waivers.deciding import approve_waiver, end_waiver
 from tests.cast import Cast
 from tests.certs.access.matrix import spec
 from tests.certs.bulk.orders import drafted
-from tests.certs.issuance.test_own_ca_races import until_it_waits_for_a_lock
 from tests.certs.life import SYSTEM, issued, walk
 from tests.certs.requests.approvals.test_lines_together import ordered, requests_of
-from tests.portal.threads import in_thread
+from tests.policy.waivers.requested import requested_waiver
+from tests.portal.threads import in_thread, until_it_waits_for_a_lock
 
 pytestmark = [pytest.mark.django_db(transaction=True)]
 Act = Callable[[], Any]
@@ -88,30 +88,14 @@ def domain(cast: Cast) -> Pair:
     return Pair("officer", act, Domain.objects.filter(name="pay.example.net").exists)
 
 
-def waiver_of(cast: Cast) -> PolicyWaiver:
-    now = database_now()
-    return request_waiver(
-        "default",
-        rule="max_names",
-        params={"maximum": 150},
-        names=[],
-        teams=["web"],
-        reason="A gateway.",
-        begins=now,
-        ends=now + timedelta(days=9),
-        user=cast["veteran"],
-        now=now,
-    )
-
-
 def waiver(cast: Cast) -> Pair:
-    row = waiver_of(cast)
+    row = requested_waiver(cast["veteran"])
     act = lambda: approve_waiver(row, user=cast["officer"], now=database_now())  # noqa: E731
     return Pair("officer", act, PolicyWaiver.objects.filter(approver__isnull=False).exists)
 
 
 def end_of_waiver(cast: Cast) -> Pair:
-    row = waiver_of(cast)
+    row = requested_waiver(cast["veteran"])
     act = lambda: end_waiver(row, reason="Over.", user=cast["officer"], now=database_now())  # noqa: E731
     return Pair("officer", act, PolicyWaiver.objects.filter(ended_at__isnull=False).exists)
 

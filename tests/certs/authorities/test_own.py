@@ -25,10 +25,9 @@ from certs.models import CRL, Issuer, OutgoingMail
 from db.clock import database_now
 from keys.spec import KeySpec
 from tests.cast import person
-from tests.certs.issuance.test_own_ca_races import until_it_waits_for_a_lock
 from tests.portal.authority import issue, issuing_ca, publish_everything, published
 from tests.portal.fixtures import SYSTEM, Portal
-from tests.portal.threads import in_thread
+from tests.portal.threads import in_thread, until_it_waits_for_a_lock
 
 pytestmark = pytest.mark.django_db(transaction=True)
 NAME = "Internal-CA-Prod"

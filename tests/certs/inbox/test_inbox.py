@@ -26,9 +26,9 @@ from certs.spec import CertificateSpec
 from db.clock import database_now
 from policy.drafting import draft_version
 from policy.presets import DEFAULT_V2_3
-from policy.waivers.deciding import request_waiver
 from tests.cast import Cast, person
 from tests.certs.life import issued, walk
+from tests.policy.waivers.requested import requested_waiver
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 MakeSpec = Callable[..., CertificateSpec]
@@ -123,18 +123,7 @@ def test_replayed_draft_and_waiver_wait_for_another_officer_than_their_author(ca
     now = database_now()
     draft = draft_version("default", DEFAULT_V2_3 | {"version": "v9"}, actor=Actor("user", "officer"), now=now)
     begin_replay(draft, starts=now, days_back=1, asked_by="officer")
-    request_waiver(
-        "default",
-        rule="max_names",
-        params={"maximum": 150},
-        names=[],
-        teams=["web"],
-        reason="A gateway.",
-        begins=now,
-        ends=now + timedelta(days=9),
-        user=cast["officer"],
-        now=now,
-    )
+    requested_waiver(cast["officer"])
     assert kinds(cast, "officer") == []
     assert kinds(cast, "veteran") == [Kind.POLICY, Kind.POLICY]
     assert (waiting(cast["officer"]), waiting(cast["veteran"])) == (0, 2)

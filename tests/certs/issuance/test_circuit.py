@@ -10,9 +10,8 @@ from certs.models import CertificateRequest, Issuer, QuarantinedCertificate
 from certs.notifications.alerts import close_circuit, open_circuit
 from certs.requests.submit import Requester, submit_many
 from db.clock import database_now
-from tests.certs.issuance.test_own_ca_races import until_it_waits_for_a_lock
 from tests.certs.requests.test_outcomes import MakeSpec
-from tests.portal.threads import in_thread
+from tests.portal.threads import in_thread, until_it_waits_for_a_lock
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
-from django.db import connection, transaction
+from django.db import transaction
 
 from certs.ca.base import RevocationOrder
 from certs.ca.registry import get_ca_client
@@ -21,25 +19,14 @@ from keys.spec import spki_der
 from tests.certs.life import new_policy
 from tests.certs.steps import check_policy, submit_to_ca
 from tests.portal.fixtures import Portal
-from tests.portal.threads import in_thread
+from tests.portal.threads import in_thread, until_it_waits_for_a_lock
 
 pytestmark = pytest.mark.django_db(transaction=True)
-WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"  # for us
 
 
 def spec(name: str) -> CertificateSpec:
     spki = spki_der(ec.generate_private_key(ec.SECP256R1()).public_key())
     return CertificateSpec(name, (name,), (), "ec-p256", 90, "tls-server", csr_der=b"", spki_der=spki)
-
-
-def until_it_waits_for_a_lock() -> None:
-    for _ in range(200):
-        with connection.cursor() as cursor:
-            cursor.execute(WAITING)
-            if cursor.fetchone()[0]:
-                return
-        threading.Event().wait(0.05)
-    raise AssertionError("nobody waits for a lock")
 
 
 def test_revocation_of_what_is_being_recorded_finds_it_recorded(portal: Portal) -> None:

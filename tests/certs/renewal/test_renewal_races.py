@@ -20,10 +20,9 @@ from certs.requests.submit import Requester
 from certs.requests.waiting import resume
 from certs.revocation.request import request_revocation
 from db.clock import database_now
-from tests.certs.issuance.test_own_ca_races import until_it_waits_for_a_lock
 from tests.certs.life import PORTAL, SYSTEM, issued, years_later
 from tests.certs.requests.test_outcomes import MakeSpec
-from tests.portal.threads import in_thread
+from tests.portal.threads import in_thread, until_it_waits_for_a_lock
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

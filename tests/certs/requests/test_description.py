@@ -23,9 +23,8 @@ from certs.spec import CertificateSpec
 from db.clock import database_now
 from tests.cast import Cast
 from tests.certs.api.test_issue import Api
-from tests.certs.issuance.test_own_ca_races import until_it_waits_for_a_lock
 from tests.certs.life import issued, renewed
-from tests.portal.threads import in_thread
+from tests.portal.threads import in_thread, until_it_waits_for_a_lock
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 MakeSpec = Callable[..., CertificateSpec]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,10 +12,10 @@ from db.clock import database_now
 from policy.errors import PolicyConflict
 from policy.models import PolicyWaiver
 from policy.publishing import rules_in_force
-from policy.waivers.deciding import approve_waiver, end_waiver, request_waiver
+from policy.waivers.deciding import approve_waiver, end_waiver
 from tests.cast import Cast
-from tests.certs.issuance.test_own_ca_races import until_it_waits_for_a_lock
-from tests.portal.threads import in_thread
+from tests.policy.waivers.requested import requested_waiver
+from tests.portal.threads import in_thread, until_it_waits_for_a_lock
 
 pytestmark = [pytest.mark.django_db(transaction=True)]
 Act = Callable[[PolicyWaiver, Any], Any]
@@ -25,19 +24,7 @@ Act = Callable[[PolicyWaiver, Any], Any]
 @pytest.fixture
 def waiver(cast: Cast) -> PolicyWaiver:
     """A waiver that a third officer has requested."""
-    now = database_now()
-    return request_waiver(
-        "default",
-        rule="max_names",
-        params={"maximum": 150},
-        names=[],
-        teams=["web"],
-        reason="A gateway.",
-        begins=now,
-        ends=now + timedelta(days=9),
-        user=cast["root"],
-        now=now,
-    )
+    return requested_waiver(cast["root"])
 
 
 def approve(row: PolicyWaiver, user: Any) -> Any:

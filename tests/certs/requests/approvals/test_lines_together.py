@@ -41,11 +41,10 @@ from db.clock import database_now
 from policy.rules.approval_terms import ApprovalTerms
 from tests.cast import Cast
 from tests.certs.bulk.orders import drafted, work_off_all
-from tests.certs.issuance.test_own_ca_races import until_it_waits_for_a_lock
 from tests.certs.life import walk
 from tests.certs.requests.approvals.test_confirmation import app_of, policy, unexplained, waiting
 from tests.certs.requests.approvals.test_waiting_for_approval import at_once
-from tests.portal.threads import in_thread
+from tests.portal.threads import in_thread, until_it_waits_for_a_lock
 from tests.twins.passkey import HOST, Passkey
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]

@@ -21,8 +21,7 @@ from certs.requests.domains.domain_requests import (
     withdraw_domain_request,
 )
 from tests.cast import Cast, person
-from tests.certs.issuance.test_own_ca_races import until_it_waits_for_a_lock
-from tests.portal.threads import in_thread
+from tests.portal.threads import in_thread, until_it_waits_for_a_lock
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 

@@ -24,11 +24,10 @@ from policy.models import PolicyVersion, PolicyWaiver
 from policy.presets import DEFAULT_V2_3
 from policy.publishing import publish_version
 from tests.cast import Cast, person
-from tests.certs.issuance.test_own_ca_races import until_it_waits_for_a_lock
 from tests.certs.life import SYSTEM
 from tests.certs.replay.test_verdicts import estate
 from tests.policy.examples import as_sent
-from tests.portal.threads import in_thread
+from tests.portal.threads import in_thread, until_it_waits_for_a_lock
 
 pytestmark = [pytest.mark.django_db(transaction=True)]
 

@@ -18,13 +18,12 @@ from certs.access.sign_in.identities import known_account, provider_id
 from certs.models import GroupMapping
 from policy.models import Person
 from tests.cast import Cast
-from tests.certs.issuance.test_own_ca_races import until_it_waits_for_a_lock
 from tests.certs.views.sign_in.at_provider import begin, identity_of, said, sign_in
 from tests.certs.views.sign_in.conftest import HERE
 from tests.certs.views.sign_in.factors import add_app, code, is_signed_in
 from tests.identity_provider import CLIENT_SECRET, IdentityProvider
 from tests.portal.fixtures import PASSWORD
-from tests.portal.threads import in_thread
+from tests.portal.threads import in_thread, until_it_waits_for_a_lock
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

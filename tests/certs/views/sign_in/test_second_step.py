@@ -15,10 +15,9 @@ from audit.models import AuditEvent
 from certs.access.sign_in.second_factors import check_code
 from certs.models import SignedInSession
 from tests.cast import person
-from tests.certs.issuance.test_own_ca_races import until_it_waits_for_a_lock
 from tests.certs.views.sign_in.factors import add_app, add_recovery_codes, code, is_signed_in, password_step, wrong_code
 from tests.portal.fixtures import PASSWORD
-from tests.portal.threads import in_thread
+from tests.portal.threads import in_thread, until_it_waits_for_a_lock
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 
