@@ -20,7 +20,7 @@ from certs.requests.submit import Requester
 from certs.spec import CertificateSpec
 from tests.certs.notifications.album import pictures
 from tests.certs.notifications.album_people import cast_of
-from tests.journeys.conftest import AXE, AXE_TAGS
+from tests.journeys.conftest import axe_faults
 from tests.twins.ca import TwinCAClient
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -55,9 +55,7 @@ def test_each_mail_fits_a_phone_and_can_be_read_in_light_and_dark(
             width = page.evaluate("document.documentElement.scrollWidth")
             if width > int(window.partition("-")[0]):
                 faults.append(f"{name} ({window}): {width} pixels wide")
-            page.evaluate(AXE.read_text())
-            found = page.evaluate("tags => axe.run(document, {runOnly: tags})", AXE_TAGS)
-            faults += [f"{name} ({window}): {v['id']}: {n['html'][:120]}" for v in found["violations"] for n in v["nodes"]]
+            faults += [f"{name} ({window}): {fault}" for fault in axe_faults(page)]
             _keep(page, f"{name}-{window}")
     assert not faults, "\n".join(faults)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from certs.bulk.drafting.draft import draft, lines_of
 from certs.models import BulkItem, CertificateRequest, OperatorAlert, Team
@@ -17,7 +17,7 @@ from certs.requests.domains.domain_requests import ask_for_domain
 from certs.requests.plan import plan_words
 from certs.requests.submit import submit
 from db.clock import database_now
-from tests.journeys.conftest import Visitor
+from tests.journeys.conftest import Visitor, axe_faults
 from tests.portal.fixtures import Portal
 
 Visit = Callable[..., Visitor]
@@ -82,6 +82,11 @@ def test_pages_have_no_accessibility_fault(visit: Visit, dark: bool) -> None:
     alice.open("/certificates/?critical=yes&ends_before=2199-01-01")
     faults["filtered"] = alice.axe()
     assert {path: found for path, found in faults.items() if found} == {}
+
+
+def test_axe_names_what_is_wrong_with_a_page(page: Page) -> None:
+    page.set_content('<html lang="en"><title>x</title><main><h1>x</h1><img src="x"><input></main></html>')
+    assert axe_faults(page) == ['image-alt: <img src="x">', "label: <input>"]
 
 
 @pytest.mark.django_db(transaction=True)
