@@ -22,4 +22,5 @@ def migration(app: str, name: str) -> Any:
 def models_before(app: str, name: str) -> Any:
     """Return the models as they were before that migration."""
     full = migration(app, name).__name__.rpartition(".")[2]
-    return MigrationLoader(connection).project_state((app, full), at_end=False).apps
+    loader = MigrationLoader(connection, replace_migrations=False)  # with those that a new installation passes over
+    return loader.project_state((app, full), at_end=False).apps
