@@ -164,12 +164,14 @@ def _in_time(read: Callable[[], Result], plan: Plan) -> Result | None:
         with transaction.atomic(), connection.cursor() as cursor:
             # The setting ends with the transaction; within another one it is put back, or ends
             # with the savepoint that is rolled back.
-            before = ("0", "on")
+            before = ("0", "on", "4")
             if nested:
-                cursor.execute("SELECT current_setting('statement_timeout'), current_setting('jit')")
+                cursor.execute(_SETTINGS_NOW)
                 before = cursor.fetchone()
-            # Compiling such a query takes longer than the time that it may take.
-            cursor.execute(_SETTINGS, [str(MILLISECONDS), "off"])
+            # Compiling such a query takes longer than the time that it may take. What is read in that
+            # time is in memory: an index that has all columns is read sooner than its table, which at
+            # the cost of pages on a disk is preferred.
+            cursor.execute(_SETTINGS, [str(MILLISECONDS), "off", "2"])
             found = read()
             if nested:
                 cursor.execute(_SETTINGS, before)
@@ -180,5 +182,7 @@ def _in_time(read: Callable[[], Result], plan: Plan) -> Result | None:
     return found
 
 
-_SETTINGS = "SELECT set_config('statement_timeout', %s, true), set_config('jit', %s, true)"
+_CHANGED = ("statement_timeout", "jit", "random_page_cost")
+_SETTINGS = "SELECT " + ", ".join(f"set_config('{one}', %s, true)" for one in _CHANGED)
+_SETTINGS_NOW = "SELECT " + ", ".join(f"current_setting('{one}')" for one in _CHANGED)
 _CANCELLED = "57014"  # query_canceled: the time was over

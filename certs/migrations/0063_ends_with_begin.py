@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db import migrations, models
+from django.db import migrations
 
 _MADE = "CREATE STATISTICS certificate_life ON (not_after - not_before) FROM certs_certificate"
 
@@ -20,24 +20,12 @@ def _forget(apps: Any, schema_editor: Any) -> None:
 
 
 class Migration(migrations.Migration):
-    """The index of ends has the begin and the team too: how long a certificate of whom lives is compared without its row.
+    """PostgreSQL expects a third of all rows of a comparison of two columns: begin and end of a certificate.
 
-    PostgreSQL expects a third of all rows of a comparison of two columns, and keeps statistics of
-    their difference from now on. Without them it reads most of the table in the order of the end
-    for the few that live longest.
+    Then it reads most of the table in the order of the end for the few that live longest. It keeps
+    statistics of their difference from now on.
     """
 
     dependencies = [("certs", "0062_chunks_that_are_issued")]
 
-    operations = [
-        migrations.RemoveIndex("certificate", "certificate_ends"),
-        migrations.AddIndex(
-            "certificate",
-            models.Index(
-                fields=["not_after", "alert_at"],
-                include=["id", "status", "not_before", "team"],
-                name="certificate_ends",
-            ),
-        ),
-        migrations.RunPython(_learn, _forget),
-    ]
+    operations = [migrations.RunPython(_learn, _forget)]

@@ -133,11 +133,11 @@ class Certificate(models.Model):
         indexes = [
             models.Index(fields=["team", "-id"], name="certificate_team_recent"),
             models.Index(fields=["spki_sha256"], name="certificate_key"),
-            # Whatever ends in a time; with it, what is due or not yet due before its end. Counted without the table,
-            # of some teams too, as are those that live longer than so many days.
+            # Whatever ends in a time; with it, what is due or not yet due before its end. With what filters compare most,
+            # so that they read it in place of the table, of which it is an eighth.
             models.Index(
                 fields=["not_after", "alert_at"],
-                include=["id", "status", "not_before", "team"],
+                include=["id", "status", "not_before", "team", "issuer", "key_type", "request"],
                 name="certificate_ends",
             ),
             # Orders of the inventory page. With a million rows any other way reads far too many.

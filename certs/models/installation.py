@@ -70,6 +70,8 @@ class InstalledPlace(models.Model):
         indexes = [
             # Few rows: those that need a person.
             models.Index(fields=["served"], condition=models.Q(outcome="old"), name="place_still_old"),
+            # Whether a certificate is served is looked up for each of a page, in the order of the list.
+            models.Index(fields=["served"], condition=models.Q(served__isnull=False), name="place_served"),
             models.Index(fields=["seen_at"], name="place_seen"),
         ]
 

@@ -125,7 +125,7 @@ class CertificateRequest(models.Model):
                 condition=models.Q(state__in=["rejected", "failed", "cancelled"]),
                 name="request_ended_without",
             ),
-            models.Index(fields=["-id"], include=["team", "requester"], condition=BY_PEOPLE, name="request_by_people"),
+            models.Index(fields=["-id"], include=["team", "requester", "door"], condition=BY_PEOPLE, name="request_by_people"),
         ]
 
     def __str__(self) -> str:

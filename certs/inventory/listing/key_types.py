@@ -7,7 +7,7 @@ from collections.abc import Callable
 from operator import eq, ge, gt, le, lt
 
 from certs.errors import InputRefused
-from certs.models import Certificate
+from db.sql import fetch
 from keys.spec import KeyFacts
 
 _COMPARED = re.compile(r"(rsa|ec|ed25519|ml-dsa)(?:(<=|>=|<|>|=)(\d{1,6}))?")
@@ -19,15 +19,20 @@ _MOST = 100
 def key_types() -> list[str]:
     """Return the key types that the inventory has, weaker ones of a family first.
 
-    Jumps from one to the next in the index: as many small queries as there are types.
+    One step in the index for each, in one statement.
     """
-    found: list[str] = []
-    rows = Certificate.objects.order_by("key_type").values_list("key_type", flat=True)
-    following = rows.first()
-    while following is not None and len(found) < _MOST:
-        found.append(following)
-        following = rows.filter(key_type__gt=following).first()
-    return sorted(found, key=_rank)
+    found = [str(name) for (name,) in fetch(_KEY_TYPES) if name is not None]
+    return sorted(found[:_MOST], key=_rank)
+
+
+_KEY_TYPES = """
+WITH RECURSIVE found(key_type) AS (
+  SELECT min(key_type) FROM certs_certificate
+  UNION ALL
+  SELECT (SELECT min(c.key_type) FROM certs_certificate c WHERE c.key_type > found.key_type)
+  FROM found WHERE found.key_type IS NOT NULL)
+SELECT key_type FROM found
+"""
 
 
 def _rank(name: str) -> tuple[int, int, str]:

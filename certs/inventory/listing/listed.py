@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
+from math import inf
 
 from certs.inventory.figures import kept_of
 from certs.inventory.filters import CertificateFilter, StateGroup, without_text
@@ -14,13 +15,14 @@ from certs.inventory.listing.sorts import Sort, Teams, check_sort, groups_of
 from certs.inventory.search import Named, by_name, identified
 from certs.inventory.states import CertificateState, held, states_of, with_key_blocked
 from certs.models import Certificate, InstalledPlace
-from db.counting import FAR_MORE, MOST_EXACT, Count, Few, Plan, count_as_planned, few, few_counted, plan_of
+from db.counting import FAR_MORE, Count, Few, Plan, count_as_planned, few, few_counted, plan_of
 from db.sql import among
 
 FEW = 5_000  # rows that are sorted without an index
 # Above that an estimate is shown: all that one act may take is counted (`certs.acts.drafting.MOST_LINES`),
 # and counting all takes up to a tenth of a second.
 MOST = 10_000
+_FEW_AGAIN = 2_500  # rows that are looked up by their ids: of more the first are found sooner in the index of the order
 _FEW_GROUPS = 12
 _READ_WHOLE = 20_000  # of the planner's cost: reading a table of 100,000 from its beginning to its end is half of it
 
@@ -59,6 +61,8 @@ class View:
             found = counted_window(self.rows, self.groups, self.plan)
             if found is not None:
                 return found
+            late = replace(self, found=Few(None, in_time=False))  # nor would another search be in time
+            return late.window(), late.count()
         return self.window(after=after, before=before), self.count()
 
     def window(self, *, after: Position | None = None, before: Position | None = None, size: int = PAGE) -> Window:
@@ -78,7 +82,7 @@ class View:
         if few.number is not None:
             exact = few.number <= MOST
             return Count(few.number if exact else max(MOST, self.plan.rows), exact=exact)
-        return count_as_planned(self.rows, self.plan, most=MOST if self.is_kept else MOST_EXACT)
+        return count_as_planned(self.rows, self.plan, most=MOST)
 
     @cached_property
     def _few(self) -> Few:
@@ -87,14 +91,14 @@ class View:
             return self.found
         if not self.restricts or (self.is_kept and self.plan.rows > FAR_MORE * MOST):
             return Few(None)
-        return few_counted(self.rows, self.plan, most=FEW, counted=MOST)
+        return few_counted(self.rows, self.plan, most=_FEW_AGAIN, counted=MOST)
 
     @property
     def _is_sorted(self) -> bool:
         """Whether so few are expected that they are all read for a page, in an order of which one statement knows the groups."""
         if self.found is not None or not self.restricts or len(self.groups) > _FEW_GROUPS:
             return False
-        expected = self.plan.rows <= FAR_MORE * FEW and self.plan.cost < _READ_WHOLE
+        expected = self.plan.rows <= FAR_MORE * MOST and self.plan.cost < _READ_WHOLE
         return expected and all(one.when is not None for one in self.groups)
 
     def parts(self, size: int) -> Iterator[list[int]]:
@@ -122,9 +126,12 @@ def view_of(teams: Teams, sought: CertificateFilter, sort: str = "", *, now: dat
     restricts = teams is not None or bool(sought.to_query().keys() - {"q"})
     if sought.q:
         return _searched(rows, sought, sort, teams=teams, restricts=restricts, now=now)
-    plan, kept = plan_of(rows), kept_of(sought, teams, now=now)
-    if kept is not None:  # the planner expects a part of it
-        plan = replace(plan, rows=kept)
+    kept = kept_of(sought, teams, now=now)
+    if kept is not None and kept > FAR_MORE * MOST:  # neither counted nor sorted, whatever it costs
+        plan = Plan(kept, inf)
+    else:
+        plan = plan_of(rows)
+        plan = plan if kept is None else replace(plan, rows=kept)  # the planner expects a part of it
     candidates = rows
     if sought.state == CertificateState.ON_HOLD and plan.rows > FEW:
         candidates = held(without_text(visible, replace(sought, state=""), now=now))

@@ -142,7 +142,7 @@ def test_few_certificates_are_sorted_and_counted_in_one_statement_whatever_their
 def test_a_list_of_more_than_an_act_may_take_is_not_counted_further(
     estate: list[Certificate], monkeypatch: pytest.MonkeyPatch, now: datetime
 ) -> None:
-    monkeypatch.setattr(lists, "FEW", 3)
+    monkeypatch.setattr(lists, "_FEW_AGAIN", 3)
     monkeypatch.setattr(lists, "MOST", 9)
     total = view_of(None, CertificateFilter(issuer="a-ca"), "served", now=now).count()
     assert (total.number >= 9, total.exact) == (True, False)

@@ -38,15 +38,17 @@ def lives(twin_portal: Requester, make_spec: Callable[..., CertificateSpec]) -> 
     return made.certificates
 
 
-def plan(rows: QuerySet[Any]) -> str:
+def plan(rows: QuerySet[Any], *without: str) -> str:
     """Return the plan where no table is read from its beginning to its end: the rows are as few as no inventory has."""
+    off = ("enable_seqscan", "enable_bitmapscan", *without)
     with connection.cursor() as cursor:
-        for name in ("enable_seqscan", "enable_bitmapscan"):
+        for name in off:
             cursor.execute(f"SET {name} = off")
         try:
             return rows.explain()
         finally:
-            cursor.execute("RESET enable_seqscan; RESET enable_bitmapscan")
+            for name in off:
+                cursor.execute(f"RESET {name}")
 
 
 def long_lives(days: int) -> QuerySet[Certificate]:
@@ -61,6 +63,15 @@ def test_postgresql_knows_how_many_certificates_live_longer(lives: list[Certific
 
 
 @pytest.mark.parametrize("order", [(), ("not_after", "pk")])
-def test_how_long_a_certificate_of_a_team_lives_is_compared_without_its_row(lives: list[Certificate], order: tuple[str, ...]) -> None:
-    rows = long_lives(200).filter(team__in=[lives[0].team_id], status="good").order_by(*order).values("pk")
-    assert "Index Only Scan using certificate_ends" in plan(rows)
+def test_what_filters_compare_most_is_read_from_the_index_of_ends_without_a_row(lives: list[Certificate], order: tuple[str, ...]) -> None:
+    one = lives[0]
+    rows = long_lives(200).filter(team__in=[one.team_id], issuer=one.issuer_id, key_type=one.key_type, status="good")
+    assert "Index Only Scan using certificate_ends" in plan(rows.order_by(*order).values("pk", "request"))
+
+
+def test_whether_a_certificate_is_served_is_looked_up_for_each_in_the_order_of_the_list(lives: list[Certificate]) -> None:
+    """Without an index of the certificates that places serve, all rows were joined and sorted for a page."""
+    rows = without_text(Certificate.objects.all(), CertificateFilter(served="no"), now=datetime.now(UTC))
+    first = plan(rows.filter(status="good").order_by("not_after", "pk").values("pk")[:26], "enable_hashjoin", "enable_mergejoin")
+    assert "place_served" in first
+    assert "Index Only Scan using certificate_ends" in first
