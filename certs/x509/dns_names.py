@@ -105,16 +105,29 @@ def _from_people(text: str, field: str) -> str:
         raise _bad(text, "it is not a valid international name", field) from exc
 
 
+# What people and tools often write into a name, the commonest first, each with the reason that helps to mend it.
+_FAULTS = (
+    (re.compile(r"[:/@]"), "it has a scheme, port, path or user, and a host name has none"),
+    (re.compile(r"_"), "it has an underscore, which the name of a host never has (RFC 1123 2.1)"),
+    (re.compile(r"\s"), "it has a blank or a line end"),
+    (re.compile(r"^(?!\.)(?!.*\.\.).*\.$"), "it ends with a dot, which a certificate leaves out (RFC 5280 4.2.1.6)"),
+    (re.compile(r"^\.|\.\.|\.$"), "it has an empty label"),
+)
+
+
 def _problem(name: str, host: str) -> str:
     """Return why this is no host name; empty when it is one."""
     if not host or not name.isascii():
         return "it is empty" if not host else "it is not ASCII"
     if "*" in host:
         return "a star stands for one whole label, the first"
-    if looks_like_ip(host):
+    if parse_ip_address(host) is not None:
         return "an IP address is not a DNS name"
-    if host.endswith(".") or host.startswith(".") or ".." in host:
-        return "it has an empty label"
+    if looks_like_ip(host):
+        return "it is no IP address as standards write it (four numbers up to 255, without leading zeros), and no DNS name"
+    fault = next((reason for pattern, reason in _FAULTS if pattern.search(host)), "")
+    if fault:
+        return fault
     if len(name) > MAX_NAME:
         return f"it has more than {MAX_NAME} characters"
     labels = host.split(".")
@@ -154,7 +167,7 @@ def _shown(text: str) -> str:
 
 
 def looks_like_ip(text: str) -> bool:
-    return parse_ip_address(text) is not None or bool(re.fullmatch(r"[0-9.]+", text))
+    return parse_ip_address(text) is not None or bool(re.fullmatch(r"[0-9]+(\.[0-9]+)+", text))
 
 
 def parse_ip_address(text: str) -> str | None:
@@ -205,6 +218,8 @@ def check_ownership(name: str, domains: Iterable[str], *, field: str = "san") ->
                 field,
             )
         return
+    if name.startswith("*.") and "." not in host:
+        raise _forbidden(f"{_shown(name)} would cover every name of a registry", "Use a name beneath a domain of your team.", field)
     if host.rpartition(".")[2] in _INTERNAL or "." not in host:
         raise _forbidden(f"{_shown(name)} is an internal name", "Use a name beneath a domain of your team.", field)
     if is_public_suffix(host):

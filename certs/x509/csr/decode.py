@@ -157,10 +157,14 @@ def _from_plain(text: bytes, notes: tuple[str, ...]) -> Unpacked:
     # A request has some hundred octets at least; shorter texts of these letters are words.
     if len(joined) >= 64 and _BASE64.fullmatch(joined):
         try:
-            der = _only_csr(base64.b64decode(joined, validate=True))
+            decoded = base64.b64decode(joined, validate=True)
         except binascii.Error as exc:
             raise CSRRefused(R.MALFORMED, "Its base64 is cut off or damaged.", next_step="Copy it again, whole.") from exc
-        return Unpacked(der, (*notes, "it is base64 without its BEGIN and END lines"))
+        if decoded.lstrip().startswith(b"-----BEGIN "):
+            refuse_secret(decoded)
+            inner = _unpack(decoded)
+            return Unpacked(inner.der, (*notes, "the whole request was in base64 once more, as in a Kubernetes manifest", *inner.notes))
+        return Unpacked(_only_csr(decoded), (*notes, "it is base64 without its BEGIN and END lines"))
     if text[:1] == b"\x30":
         return Unpacked(_only_csr(text), notes)
     raise CSRRefused(R.MALFORMED, "It is not a CSR.", next_step=WANTED)

@@ -6,10 +6,12 @@ refused, a good parser alone accepted 89.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from certs.enums import RefusalClass as R
@@ -18,7 +20,8 @@ from certs.x509.asn1.reader import NULL, PRINTABLE_DEVIATION, SEQUENCE, Node, No
 from certs.x509.csr.decode import WANTED, unpack
 from certs.x509.csr.extensions import Requested, read_requested
 from certs.x509.csr.names import read_names, too_many
-from certs.x509.csr.public_key import check_public_key
+from certs.x509.csr.other_objects import MAKE_ONE
+from certs.x509.csr.public_key import NEW_KEY, check_public_key
 from certs.x509.csr.signature import check_signature
 from certs.x509.csr.subject import read_subject
 from keys.interruptions import INTERRUPTIONS
@@ -42,6 +45,15 @@ _WEAK_SIGNATURES = {
     "1.2.840.113549.1.1.14": "SHA-224",
     "1.2.840.10045.4.3.1": "SHA-224",
 }
+# What mends a malformed part of what certainly is a PKCS#10 request, by the field of the part.
+_CURES = {
+    "public_key": NEW_KEY,
+    "signature": f"{MAKE_ONE} These sign with SHA-256 and write how they signed as the standards say.",
+    "extensions": f"Ask for names only; the profile decides on the rest. {MAKE_ONE}",
+    "san": f"Ask for DNS names such as api.example.com, or for IP addresses. {MAKE_ONE}",
+    "subject": "A common name such as api.example.com is enough of a subject; make the request again with no more than that.",
+}
+_PSS_PARAMETERS = {0xA0, 0xA1, 0xA2, 0xA3}  # hash, mask, length of the salt, trailer
 _PSS_HASHES = {"2.16.840.1.101.3.4.2.1", "2.16.840.1.101.3.4.2.2", "2.16.840.1.101.3.4.2.3"}  # SHA-256, SHA-384, SHA-512
 
 
@@ -89,7 +101,7 @@ def read_csr(data: bytes, *, domains: Sequence[str], max_names: int = 100, max_b
     try:
         return _read(data, domains=domains, max_names=max_names, max_bytes=max_bytes)
     except NotDER as exc:
-        raise CSRRefused(R.MALFORMED, f"It is not a well-formed PKCS#10 request: {exc}.", next_step=WANTED) from exc
+        raise _malformed(exc, "csr", WANTED) from exc
     except (CSRRefused, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except INTERRUPTIONS:
@@ -98,6 +110,22 @@ def read_csr(data: bytes, *, domains: Sequence[str], max_names: int = 100, max_b
         # Hostile octets in parsers of others: whatever these raise (a panic of Rust code is no Exception),
         # the sender gets a refusal, and the worker lives (docs/decisions/0036).
         raise CSRRefused(R.MALFORMED, "It cannot be read as a PKCS#10 request.", next_step=WANTED) from exc
+
+
+def _malformed(exc: NotDER, field: str, next_step: str) -> CSRRefused:
+    return CSRRefused(R.MALFORMED, f"It is not a well-formed PKCS#10 request: {exc}.", field=field, next_step=next_step)
+
+
+@contextmanager
+def _part(field: str) -> Iterator[None]:
+    """Name the field of a part that is malformed, and what its owner can do about it.
+
+    That the whole is a PKCS#10 request is known by then: to ask for one would be no help.
+    """
+    try:
+        yield
+    except NotDER as exc:
+        raise _malformed(exc, field, _CURES[field]) from exc
 
 
 def _read(data: bytes, *, domains: Sequence[str], max_names: int, max_bytes: int) -> CSRFacts:
@@ -110,27 +138,32 @@ def _read(data: bytes, *, domains: Sequence[str], max_names: int, max_bytes: int
     request = _Request(unpacked.der)
     # 3. A request that is too large because of its names is refused for its names: that can be mended.
     if len(data) > max_bytes:
-        _check_count(read_requested(request.attributes), max_names)
+        with _part("extensions"):
+            _check_count(read_requested(request.attributes), max_names)
         raise _too_large(len(data), max_bytes)
     # 4. The public key: a kind that the portal certifies, not weak, not known to be compromised. From the DER, for a
     #    library may refuse to load the very keys whose fault should be named; only then by the library.
-    key = check_public_key(request.spki)
+    with _part("public_key"):
+        key = check_public_key(request.spki)
     # 5. The signature's hash, before the signature is verified: a weak one would prove nothing.
-    _check_signature_algorithm(request.algorithm)
-    try:
-        public_key = load_der_public_key(request.spki.raw)
-    except (ValueError, UnsupportedAlgorithm) as exc:
-        raise NotDER("its public key is not a point of its curve or not a key at all") from exc
+    with _part("signature"):
+        _check_signature_algorithm(request.algorithm)
+    with _part("public_key"):
+        public_key = _loaded(request.spki)
     # 6. The requested extensions. Names are counted here, for counting is cheap and a signature is not.
-    requested = read_requested(request.attributes)
+    with _part("extensions"):
+        requested = read_requested(request.attributes)
     _check_count(requested, max_names)
     # 7. Proof of possession of the private key (RFC 2986 4.2), over the octets that were sent: a request that was written anew
     #    by a library could verify although the one that was sent does not. It is the dearest check, so it comes late.
-    check_signature(public_key, request.algorithm, request.info.raw, request.signature)
+    with _part("signature"):
+        check_signature(public_key, request.algorithm, request.info.raw, request.signature)
     # 8. The names, in normal form. A common name must be one of them. All else in the subject is left behind: organization and
     #    country come from the team or the profile, never from a CSR.
-    subject = read_subject(request.subject)
-    names = read_names(requested.san, subject.common_names, domains=domains, max_names=max_names)
+    with _part("subject"):
+        subject = read_subject(request.subject)
+    with _part("san"):
+        names = read_names(requested.san, subject.common_names, domains=domains, max_names=max_names)
     repairs = tuple(dict.fromkeys((*unpacked.notes, *request.notes, *requested.notes)))
     notes = [*repairs, *names.notes]
     if not subject.common_names:
@@ -179,6 +212,13 @@ class _Request:
         self.notes = tuple(notes)
 
 
+def _loaded(spki: Node) -> PublicKeyTypes:
+    try:
+        return load_der_public_key(spki.raw)
+    except (ValueError, UnsupportedAlgorithm) as exc:
+        raise NotDER("its public key is not a point of its curve or not a key at all") from exc
+
+
 def _too_large(size: int, max_bytes: int) -> CSRRefused:
     return CSRRefused(
         R.TOO_LARGE,
@@ -213,6 +253,10 @@ def _pss_hash_is_strong(algorithm: Node) -> bool:
     """Return whether both hashes of RSASSA-PSS-params, [0] and that of the mask in [1], are strong. Absent means SHA-1 (RFC 4055 3.1)."""
     if len(algorithm.children) < 2:
         return False
+    tags = [node.tag for node in algorithm.child(1).children]
+    if tags != sorted(set(tags)) or not set(tags) <= _PSS_PARAMETERS:
+        # A reader that takes the first of two and one that takes the last would verify with different hashes.
+        raise NotDER("the parameters of the PSS signature are not each there once and in order (RFC 4055 3.1)")
     parameters = {node.tag: node for node in algorithm.child(1).children}
     if 0xA0 not in parameters or 0xA1 not in parameters:
         return False

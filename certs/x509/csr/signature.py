@@ -38,6 +38,7 @@ _HASHES = {
     "2.16.840.1.101.3.4.2.3": hashes.SHA512(),
 }
 _PSS = "1.2.840.113549.1.1.10"
+_LONGEST_SALT = 1024  # octets: as many as the largest key that is certified has
 _MGF1 = "1.2.840.113549.1.1.8"
 # algorithms that name their hash themselves
 _PLAIN: dict[str, tuple[type[ed25519.Ed25519PublicKey | _MLDSA], ...]] = {
@@ -55,13 +56,18 @@ def check_signature(key: PublicKeyTypes, algorithm: Node, signed: bytes, signatu
     """
     kind = dotted(algorithm.child(0))
     try:
-        valid = _verified(key, kind, algorithm, signed, signature)
+        known = _verified(key, kind, algorithm, signed, signature)
     except NotDER:
         raise
     except (InvalidSignature, UnsupportedAlgorithm, ValueError) as exc:
         raise _bad_signature() from exc
-    if not valid:
-        raise _bad_signature()
+    if not known:
+        raise CSRRefused(
+            R.BAD_SIGNATURE,
+            "It is signed with an algorithm that its key does not have, or that is not known here.",
+            field="signature",
+            next_step="Sign it with its own key and SHA-256, SHA-384 or SHA-512, as openssl req does.",
+        )
 
 
 def _verified(key: PublicKeyTypes, kind: str, algorithm: Node, signed: bytes, signature: bytes) -> bool:
@@ -89,6 +95,8 @@ def _pss(algorithm: Node) -> tuple[padding.PSS, hashes.HashAlgorithm]:
     digest = _HASHES[dotted(parameters[0xA0].child(0))]
     mask_digest = _HASHES[dotted(mask.child(1).child(0))]
     salt = integer(parameters[0xA2]) if 0xA2 in parameters else 20
+    if not 0 <= salt <= _LONGEST_SALT:
+        raise NotDER("the salt of the PSS signature has no length that a key allows")
     if 0xA3 in parameters and integer(parameters[0xA3]) != 1:
         raise NotDER("the trailer of the PSS signature is not the usual one")
     return padding.PSS(padding.MGF1(mask_digest), salt), digest

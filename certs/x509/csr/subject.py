@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from certs.enums import RefusalClass as R
@@ -11,12 +12,14 @@ from certs.errors import CSRRefused
 from certs.x509.asn1.reader import (
     BMP_STRING,
     IA5_STRING,
+    NUMERIC_STRING,
     PRINTABLE_STRING,
     SEQUENCE,
     SET,
     TELETEX_STRING,
     UNIVERSAL_STRING,
     UTF8_STRING,
+    VISIBLE_STRING,
     Node,
     NotDER,
     dotted,
@@ -59,6 +62,10 @@ _ENCODINGS = {
     BMP_STRING: "utf-16-be",
     UNIVERSAL_STRING: "utf-32-be",
 }
+# Such as the NumericString of a postal code. A common name is never one (RFC 5280 A.1, DirectoryString).
+_ASCII_ENCODINGS = {NUMERIC_STRING: "ascii", VISIBLE_STRING: "ascii"}
+# Attributes that are text in every standard: anything else in them is a fault of the tool.
+_TEXTS = {_CN, _COUNTRY, _ORGANIZATION, *_UPPER_BOUNDS}
 _FORMULA_STARTS = "=+-@|%"
 # Markup, templates and scripts: no legal name needs them, and some page, mail or log further on may run them.
 _ACTIVE = re.compile(r"[<>]|\{\{|\}\}|\{%|\{#|\$\{|\#\{|<%|javascript:|\\u00|\\x[0-9a-f]{2}", re.IGNORECASE)
@@ -97,7 +104,13 @@ def read_subject(name: Node) -> Subject:
     for attribute in attributes:
         if len(attribute.children) != 2:
             raise NotDER("a subject attribute is not type and value")
-        kind, text = dotted(attribute.child(0)), _text(attribute.child(1))
+        kind, value = dotted(attribute.child(0)), attribute.child(1)
+        encodings = _ENCODINGS if kind in _TEXTS else _ENCODINGS | _ASCII_ENCODINGS
+        if kind not in _TEXTS and value.tag not in encodings:
+            # A date of birth, a BIT STRING, a postal address of several lines (RFC 4519): left behind like the rest.
+            stripped[f"the subject's {_WORDS.get(kind, kind)}"] = None
+            continue
+        text = _text(value, encodings)
         _check(kind, text)
         if text[0] in _FORMULA_STARTS:
             stripped["a subject attribute that begins like a formula"] = None
@@ -114,8 +127,8 @@ def _rdn(rdn: Node) -> list[Node]:
     return rdn.children
 
 
-def _text(value: Node) -> str:
-    encoding = _ENCODINGS.get(value.tag)
+def _text(value: Node, encodings: Mapping[int, str]) -> str:
+    encoding = encodings.get(value.tag)
     if encoding is None:
         raise NotDER("a subject attribute is not a string")
     try:

@@ -179,6 +179,9 @@ TEXTS: dict[str, str] = {
     "blanks without width": TEXT.replace("MII", "M\u200bII", 1).replace("\n", "\n\u2060"),
     "line ends lost": TEXT.replace("\n", ""),
     "byte order mark in the middle": "Dear all\n\ufeff" + TEXT,
+    "JSON of PHP": json.dumps(TEXT).replace("/", "\\/"),
+    "JSON of .NET": json.dumps(TEXT).replace("+", "\\u002B").replace("=", "\\u003D"),
+    "base64 once more, as in a Kubernetes manifest": base64.b64encode(PEM).decode(),
 }
 
 
@@ -188,6 +191,14 @@ def test_text_that_lost_its_form_on_the_way_is_accepted(kind: str) -> None:
     read = facts(TEXTS[kind].encode())
     assert (read.verdict, read.der) == ("accept_normalise", facts(PEM).der)
     assert read.repairs
+
+
+def test_padding_in_the_source_of_a_mail_is_read() -> None:
+    """Quoted-printable writes an equals sign as =3D (RFC 2045 6.7). Finding G6."""
+    several = (pem(request(subject=(rdn(CN, b"a.example.test"), rdn(ORGANIZATION, b"x" * n)))) for n in range(1, 9))
+    padded = next(text for text in several if b"=" in text)
+    read = facts(padded.replace(b"=", b"=3D"))
+    assert (read.verdict, read.der) == ("accept_normalise", facts(padded).der)
 
 
 @pytest.mark.parametrize(
