@@ -10,13 +10,27 @@ from certs.errors import InputRefused
 WAYS = "Write days such as 90, a span such as 3 months, or an end date such as 2027-01-31."
 _YEAR_FIRST = re.compile(r"(\d{4})([-/.])(\d{1,2})\2(\d{1,2})", re.ASCII)
 _YEAR_LAST = re.compile(r"(\d{1,2})([-/.])(\d{1,2})\2(\d{4}|\d{2})", re.ASCII)
-_TIME_OF_DAY = re.compile(r"[T ]\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:\d{2})?$", re.ASCII)
-_MONTHS = 12
+_TIME_OF_DAY = re.compile(r"[T ](\d{1,2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?(Z|[+-]\d{2}:\d{2})?$", re.ASCII)
+_IN_UTC = (None, "Z", "+00:00", "-00:00")
+_MONTHS, _LAST_HOUR, _LAST_MINUTE = 12, 23, 59
 
 
 def without_time(text: str) -> str:
-    """Return the text without a time of day at its end: a certificate ends with its day."""
-    return _TIME_OF_DAY.sub("", text)
+    """Return the text without a time of day at its end: a certificate ends with its day.
+
+    Raises InputRefused for a time that no clock shows, and for one in another zone than UTC: its day
+    may be another one there, and a certificate would end later than was asked.
+    """
+    found = _TIME_OF_DAY.search(text)
+    if found is None:
+        return text
+    hour, minute, second, zone = found.groups()
+    ways = "Write the last day alone (UTC), such as 2027-01-31: a certificate ends with its day."
+    if int(hour) > _LAST_HOUR or int(minute) > _LAST_MINUTE or int(second or 0) > _LAST_MINUTE:
+        raise validity_refused(f"There is no such time as in {text!r}.", ways)
+    if zone not in _IN_UTC:
+        raise validity_refused(f"The time in {text!r} is in another zone than UTC.", ways)
+    return text[: found.start()]
 
 
 def day_in_digits(text: str) -> date | None:

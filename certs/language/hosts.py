@@ -134,7 +134,9 @@ def host_of(text: str, at: int, domain: str) -> Host:
     if "://" in name or "/" in name or "@" in name or ":" in name:
         raise _refused(text, at, "is not a host name: leave out the scheme, port, path or user")
     star, bare = ("*." if name.startswith("*.") else ""), name.removeprefix("*.")
-    if not bare or "*" in bare:
+    if not bare.strip("."):
+        raise _refused(text, at, "is not a host name: it has dots only" if text.strip() else "is not a host name: it is empty")
+    if "*" in bare:
         raise _refused(text, at, "is not a host name: a wildcard is one * before the first dot", "Issue certificate for *.apps.example.com")
     if star and "." not in bare:
         # Completed, `*.com` would become another name than the one that was written, at a level nobody asked for.

@@ -108,6 +108,8 @@ def key_of(parts: list[Part], defaults: IntakeDefaults) -> tuple[KeySpec, tuple[
     for part in parts:
         if not _gather_key(part, asked) and part.kind not in ("KEY", "NIST"):
             raise NotUnderstood(f"{part.words[0].text[:80]!r} does not name a key", position=part.at, example=EXAMPLE)
+    if not asked.families and not asked.sizes:
+        raise NotUnderstood("The key is missing", position=0, example=EXAMPLE)
     return _key(asked, defaults, notes), tuple(notes)
 
 
@@ -324,13 +326,13 @@ def _key(asked: _Requested, defaults: IntakeDefaults, notes: list[str]) -> KeySp
             raise NotUnderstood(f"{word.text!r}: of which kind of key? Offered are {_offered()}", position=word.at, example=EXAMPLE)
         family = "rsa"
         notes.append(f"{word.text} is understood as RSA {bits}: no other kind of key has that size")
-    if not bits and family == defaults.key.family:
+    if not asked.sizes and family == defaults.key.family:
         notes.append(f"Key {defaults.key.label}: the policy's default among {word.text} keys")
         return defaults.key
     for spec in KeySpec:
         if (spec.family, spec.bits) == (family, bits):
             return spec
-    problem = f"{key_label(family, bits)} is not offered" if bits else f"{word.text} needs a size"
+    problem = f"{key_label(family, bits)} is not offered" if asked.sizes else f"{word.text} needs a size"
     raise NotUnderstood(f"{problem}; offered are {_offered()}", position=word.at, example=EXAMPLE)
 
 

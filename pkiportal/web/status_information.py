@@ -58,9 +58,9 @@ def _ocsp(environ: Environ, start_response: Any, path: str) -> Iterable[bytes]:
     match = _OCSP_PATH.fullmatch(path)
     method = environ["REQUEST_METHOD"]
     if match is None:
-        return _plain(start_response, 404, "There is no such CA here.")
+        return _plain(environ, start_response, 404, "There is no such CA here.")
     if method not in ("GET", "HEAD", "POST"):
-        return _plain(start_response, 405, "OCSP requests are GET or POST (RFC 6960 A.1).", [("Allow", "GET, HEAD, POST")])
+        return _plain(environ, start_response, 405, "OCSP requests are GET or POST (RFC 6960 A.1).", [("Allow", "GET, HEAD, POST")])
     slug, rest = match.groups()
     data = _posted(environ) if method == "POST" else _from_path(rest or "")
     reply = Reply(Unsuccessful.MALFORMED_REQUEST)
@@ -68,7 +68,7 @@ def _ocsp(environ: Environ, start_response: Any, path: str) -> Iterable[bytes]:
         with Alone() as outcome:
             reply = answer(slug, data, client=network_of(address_in(environ)))
         if isinstance(outcome.error, UnknownIssuer):
-            return _plain(start_response, 404, "There is no such CA here.")
+            return _plain(environ, start_response, 404, "There is no such CA here.")
         if outcome.error is not None:  # a client without a reply repeats its request
             log_without_request(f"an OCSP request for {slug} failed", outcome.error)
             reply = Reply(Unsuccessful.INTERNAL_ERROR)
@@ -132,16 +132,16 @@ def _decoded(text: bytes) -> bytes:
 def _crl(environ: Environ, start_response: Any, path: str) -> Iterable[bytes]:
     match, method = _CRL_PATH.fullmatch(path), environ["REQUEST_METHOD"]
     if method not in ("GET", "HEAD"):
-        return _plain(start_response, 405, "A CRL is fetched by GET.", [("Allow", "GET, HEAD")])
+        return _plain(environ, start_response, 405, "A CRL is fetched by GET.", [("Allow", "GET, HEAD")])
     close_old_connections()
     crl: ServedCRL | None = None
     with Alone() as outcome:
         crl = published_crl(match[1], int(match[2] or 0)) if match else None
     if outcome.error is not None:
         log_without_request("a CRL could not be read", outcome.error)
-        return _plain(start_response, 503, "The CRL cannot be read now. Try again in a minute.", [("Retry-After", "60")])
+        return _plain(environ, start_response, 503, "The CRL cannot be read now. Try again in a minute.", [("Retry-After", "60")])
     if crl is None:
-        return _plain(start_response, 404, "No CRL is published here.")
+        return _plain(environ, start_response, 404, "No CRL is published here.")
     return _send_crl(environ, start_response, crl, head=method == "HEAD")
 
 
@@ -182,8 +182,10 @@ def _http_date(moment: datetime) -> str:
     return format_datetime(moment.astimezone(UTC).replace(microsecond=0), usegmt=True)
 
 
-def _plain(start_response: Any, status: int, text: str, headers: Headers | None = None) -> Iterable[bytes]:
-    return _send(start_response, status, f"{text}\n".encode(), [("Content-Type", "text/plain; charset=utf-8"), *_SAFE, *(headers or [])])
+def _plain(environ: Environ, start_response: Any, status: int, text: str, headers: Headers | None = None) -> Iterable[bytes]:
+    """Return a sentence for people. An answer to HEAD has none: it would be read as the next answer (RFC 9110 9.3.2)."""
+    sent = [("Content-Type", "text/plain; charset=utf-8"), *_SAFE, *(headers or [])]
+    return _send(start_response, status, f"{text}\n".encode(), sent, head=environ["REQUEST_METHOD"] == "HEAD")
 
 
 def _send(start_response: Any, status: int, body: bytes, headers: Headers, *, head: bool = False) -> Iterable[bytes]:

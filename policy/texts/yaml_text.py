@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import date, datetime
 from typing import Any, NamedTuple
 
 import yaml
@@ -14,6 +13,8 @@ from policy.rules.ruleset import RuleSet, ruleset_from_dict, ruleset_to_dict
 
 MOST_BYTES = 64 * 1024
 MOST_DEPTH = 8
+_YAML_DATE, _YAML_TEXT, _YAML_NUMBER = (f"tag:yaml.org,2002:{kind}" for kind in ("timestamp", "str", "int"))
+_DECIMAL = re.compile(r"-?(0|[1-9][0-9]*)")
 
 
 class LineFault(NamedTuple):
@@ -64,6 +65,7 @@ def _read(data: str | bytes) -> tuple[Any, dict[str, int]]:
         if node is None:
             raise TextInvalid(LineFault(0, "", "The text is empty."))
         lines = dict(_lines(node, ""))
+        _check_scalars(node)
         content = loader.construct_document(node)
     except UnicodeDecodeError as exc:
         raise TextInvalid(LineFault(0, "", "The text is not UTF-8.")) from exc
@@ -74,7 +76,7 @@ def _read(data: str | bytes) -> tuple[Any, dict[str, int]]:
         if isinstance(exc, TextInvalid):
             raise
         raise TextInvalid(LineFault(0, "", f"This is not YAML: {str(exc).splitlines()[0][:200]}.")) from exc
-    return _plain(content), lines
+    return content, lines
 
 
 def _check_events(text: str) -> None:
@@ -92,6 +94,27 @@ def _check_events(text: str) -> None:
                 raise TextInvalid(LineFault(line, "", f"The text is nested more than {MOST_DEPTH} deep."))
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
+
+
+def _check_scalars(node: yaml.Node) -> None:
+    """Raise TextInvalid for a number that readers of YAML 1.1 and 1.2 read as two numbers.
+
+    `0400` is 256 in one and 400 in the other, `10:30` is 630 in one and a text in the other. Dates
+    become texts: the rules read them, and name the field of one that does not exist.
+    """
+    if isinstance(node, yaml.ScalarNode):
+        if node.tag == _YAML_DATE:
+            node.tag = _YAML_TEXT
+        elif node.tag == _YAML_NUMBER and not _DECIMAL.fullmatch(node.value):
+            line = node.start_mark.line + 1
+            raise TextInvalid(LineFault(line, "", f"Write {node.value[:40]} as a decimal number, without zeros before it, such as 397."))
+    elif isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            _check_scalars(key)
+            _check_scalars(value)
+    else:
+        for item in node.value:
+            _check_scalars(item)
 
 
 def _lines(node: yaml.Node, path: str) -> Iterator[tuple[str, int]]:
@@ -120,12 +143,3 @@ def _line_of(where: str, lines: dict[str, int]) -> int:
         shorter = re.sub(r"(\.[^.\[]*|\[\d+\])$", "", path)
         path = shorter if shorter != path else ""
     return lines.get(path, 0)
-
-
-def _plain(value: Any) -> Any:
-    """Return the content as JSON would have it: dates as their text."""
-    if isinstance(value, dict):
-        return {name: _plain(one) for name, one in value.items()}
-    if isinstance(value, list):
-        return [_plain(one) for one in value]
-    return value.isoformat() if isinstance(value, date | datetime) else value

@@ -71,16 +71,19 @@ def table_rows(text: str, limits: Limits, mapped: Mapped) -> list[Row]:
 
 
 def rows_of(records: Iterable[tuple[int, Sequence[str]]], limits: Limits, mapped: Mapped) -> list[Row]:
-    """Return the rows below the header. Empty rows and remarks (a first cell that begins with #) are counted and left out.
+    """Return the rows below the header. Empty rows and remarks (a first cell that begins with #) are counted and left out,
+    and so are the titles where they come again, as in files that were put together.
 
     Raises InputRefused for too many rows or none, ColumnsNotKnown for an unknown header.
     """
-    header, rows = None, list[Row]()
+    header, titles, rows = None, list[str](), list[Row]()
     for number, cells in records:
         if not any(cell.strip() for cell in cells) or _is_remark(cells):
             continue
         if header is None:
-            header = header_of(cells, mapped)
+            header, titles = header_of(cells, mapped), [*cells]
+        elif titles == [*cells]:
+            continue
         elif len(rows) == limits.max_lines:
             raise too_many_lines(limits)
         else:

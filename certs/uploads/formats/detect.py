@@ -111,13 +111,23 @@ def _decoded(data: bytes) -> str:
     except UnicodeDecodeError as error:
         refuse_secret_bytes(data)
         raise InputRefused(
-            "It is not text in UTF-8 or UTF-16, nor another kind of file that is read here.",
+            f"It is not text in UTF-8 or UTF-16, nor another kind of file that is read here.{_first_line(data, error)}",
             field="file",
             next_step="In a spreadsheet program choose 'CSV UTF-8' when saving. " + SEND,
         ) from error
     if "\x00" in text:
-        raise InputRefused("It has NUL characters in it, so it is no text.", field="file", next_step=SEND)
+        line = text.count("\n", 0, text.index("\x00")) + 1
+        raise InputRefused(f"It has NUL characters in it, the first in line {line:,}, so it is no text.", field="file", next_step=SEND)
     return text
+
+
+def _first_line(data: bytes, error: UnicodeDecodeError) -> str:
+    """Return where a text that is UTF-8 at first is none any more; empty where it never was."""
+    before = data[: error.start]
+    if not before or b"\x00" in data:
+        return ""
+    line = before.count(b"\n") + 1
+    return f" The first character that is not in UTF-8 is in line {line:,}."
 
 
 def _encoding(data: bytes) -> str:
@@ -142,7 +152,11 @@ def _from_text(text: str, rules: Rules) -> list[Found]:
     if "-----BEGIN" not in text and not _may_be_one_request(text):
         refuse_secrets(text)
         refuse_unknown_table(text)
-        raise InputRefused("The file is neither a table nor CSRs.", field="file", next_step=f"{NEEDED} {SEND}")
+        raise InputRefused(
+            "The file is neither a table nor CSRs.",
+            field="file",
+            next_step=f"{NEEDED} Or send a zip of CSRs, or CSRs in PEM one after another.",
+        )
     refuse_secrets_around_requests(text)
     if count_objects(data) > rules.limits.max_lines:
         raise too_many_lines(rules.limits)

@@ -110,12 +110,14 @@ def _spec_of_csr(cells: dict[str, str], rules: Rules) -> tuple[CertificateSpec, 
 
 
 def _check_agreement(cells: dict[str, str], facts: CSRFacts, rules: Rules) -> None:
+    theirs = (*facts.dns_names, *facts.ip_addresses)
+    first = theirs[0]  # the common name; the first address of a CSR without DNS names
     named = [host.name for host in _hosts(cells | {"sans": ""}, rules, [])]
-    if named and named[0] != facts.common_name:
-        raise _disagrees("name", facts.common_name)
+    if named and named[0] != first:
+        raise _disagrees("name", first)
     names = {host.name for host in _hosts(cells, rules, [])}
-    if cells["sans"] and names | {facts.common_name} != {*facts.dns_names, *facts.ip_addresses}:
-        raise _disagrees("sans", ", ".join(facts.dns_names[:_NAMES_SHOWN]))
+    if cells["sans"] and names | {first} != {*theirs}:
+        raise _disagrees("sans", ", ".join(theirs[:_NAMES_SHOWN]))
     if cells["key"] and _key(cells["key"], rules.defaults, []).value != facts.key.name:
         raise _disagrees("key", facts.key.label)
 

@@ -103,6 +103,8 @@ def _readable() -> Iterator[None]:
 def _records(sheet: Any) -> Iterator[tuple[int, list[str]]]:
     """Return the rows as text, with their numbers. Raises CSRRefused for a secret."""
     for number, cells in enumerate(sheet.iter_rows(max_row=_LAST_ROW), start=1):
+        if not cells:  # one of a million that are not in the file, above a cell far down
+            continue
         texts = _texts(number, cells)
         refuse_secrets("\t".join(texts))  # before a title of it can stand in a refusal
         yield number, texts

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import ipaddress
 from datetime import date
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from certs.spec import CertificateSpec
 from certs.uploads.formats.detect import find
 from certs.uploads.formats.table_rows import Row
-from tests.certs.uploads.examples import DEFAULTS, KEY_NOTE, PROFILE_NOTE, RULES, VALIDITY_NOTE, csr, one, read, refusal
+from tests.certs.uploads.examples import DEFAULTS, KEY, KEY_NOTE, PROFILE_NOTE, RULES, VALIDITY_NOTE, csr, one, read, refusal
 
 API = CertificateSpec("api.example.com", ("api.example.com",), (), "rsa-3072", 90, "tls-server")
 
@@ -170,14 +174,31 @@ def test_short_rows_and_a_trailing_separator_are_fine() -> None:
         (b'name,sans\napi,"a\n', "Row 2 cannot be read: it opens a quotation mark that is never closed."),
         (b'name,sans\napi,\nwww,"a"b\n', "Row 3 cannot be read: a quotation mark is in the middle of a cell."),
         (b"hello\nworld\n", "The file is neither a table nor CSRs."),
-        ("name\nbücher\n".encode("cp1252"), "It is not text in UTF-8 or UTF-16, nor another kind of file that is read here."),
-        (b"name\nap\x00i\n", "It has NUL characters in it, so it is no text."),
+        (
+            "name\nbücher\n".encode("cp1252"),
+            (
+                "It is not text in UTF-8 or UTF-16, nor another kind of file that is read here. "
+                "The first character that is not in UTF-8 is in line 2."
+            ),
+        ),
+        (b"name\nap\x00i\n", "It has NUL characters in it, the first in line 2, so it is no text."),
         (b" \n\n", "The file is empty."),
         (b"", "The file is empty."),
     ],
 )
 def test_a_table_that_is_of_no_use_as_a_whole(table: bytes, problem: str) -> None:
     assert refusal(table).message == problem
+
+
+def test_titles_that_come_again_in_a_file_put_together_are_no_row() -> None:
+    table = b"name,key\napi,P-256\nname,key\nwww,P-256\n"
+    assert [(line.number, line.problem) for line in read(table)] == [(2, ""), (4, "")]
+
+
+@pytest.mark.parametrize("key", ["key", "RSA 0", "RSA-0"])
+def test_cell_that_names_no_key_that_there_is_gets_no_default(key: str) -> None:
+    line = one(cell("key", key))
+    assert (line.spec, line.field) == (None, "key")
 
 
 def test_unknown_column_names_the_known_ones() -> None:
@@ -224,6 +245,17 @@ def test_columns_beside_a_csr_that_say_something_else(columns: tuple[str, str], 
     line = one(brought(columns))
     assert (line.spec, line.field) == (None, columns[0])
     assert line.problem.startswith(says)
+
+
+@pytest.mark.parametrize("title", ["name", "sans"])
+def test_column_beside_a_csr_of_an_address_may_agree(title: str) -> None:
+    address = ipaddress.ip_address("10.0.0.1")
+    builder = x509.CertificateSigningRequestBuilder(x509.Name([]))
+    builder = builder.add_extension(x509.SubjectAlternativeName([x509.IPAddress(address)]), critical=False)
+    text = builder.sign(KEY, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
+    table = f'csr,{title}\n"{text}",{{}}\n'
+    assert one(table.format(address).encode()).problem == ""
+    assert one(table.format("10.0.0.2").encode()).problem.startswith("The CSR has 10.0.0.1, this column something else.")
 
 
 def test_a_refused_csr_in_a_cell_is_told_with_its_class() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import time
 import zipfile
 from datetime import date, datetime, timedelta
 
@@ -104,6 +105,13 @@ def test_a_csr_in_a_cell() -> None:
     spec = one(workbook(("csr",), (csr("api.example.com").decode(),))).spec
     assert spec is not None
     assert (spec.common_name, spec.key) == ("api.example.com", "ec-p256")
+
+
+def test_rows_that_are_not_in_the_file_cost_nothing() -> None:
+    below = part(SHEET, BOOK).replace(b"</sheetData>", b'<row r="1048576"><c r="A1048576" t="s"><v>2</v></c></row></sheetData>')
+    begun = time.thread_time()
+    assert [line.number for line in read(with_part(SHEET, below, BOOK))] == [2, 1048576]
+    assert time.thread_time() - begun < 6, "a million rows were looked at one by one"
 
 
 def test_empty_and_hidden_sheets_beside_the_table_are_fine() -> None:

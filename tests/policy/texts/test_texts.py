@@ -131,6 +131,24 @@ def test_fault_in_yaml_has_its_line() -> None:
     assert found == {"rules.max_validity.days": "days: a year", "rules.max_names.maximum": "maximum: -1"}
 
 
+@pytest.mark.parametrize("number", ["0400", "0x18d", "0b11", "1_00", "1:30", "+397"])
+def test_number_that_yaml_of_two_versions_reads_as_two_numbers_is_refused(number: str) -> None:
+    text = ruleset_to_yaml(DEFAULT).replace("    days: 397", f"    days: {number}")
+    with pytest.raises(TextInvalid) as refused:
+        ruleset_from_yaml(text)
+    (fault,) = refused.value.faults
+    assert text.splitlines()[fault.line - 1].strip() == f"days: {number}"
+    assert "as a decimal number" in fault.message
+
+
+def test_date_that_does_not_exist_is_a_fault_of_its_field() -> None:
+    text = ruleset_to_yaml(DEFAULT).replace("    schedule: []", "    schedule:\n    - from: 2027-02-30\n      days: 100")
+    with pytest.raises(TextInvalid) as refused:
+        ruleset_from_yaml(text)
+    (fault,) = refused.value.faults
+    assert (fault.where, text.splitlines()[fault.line - 1].strip()) == ("rules.max_validity.schedule[0].from", "- from: 2027-02-30")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -149,7 +167,7 @@ def test_fault_in_yaml_has_its_line() -> None:
         ("<<: {a: 1}", "Merge keys"),
         ("{1: 2, null: 3}", "unknown field"),
         ("version: 2026-01-01", "version must look like v2.3"),
-        ("a: 2026-13-77", "not YAML"),
+        ("a: 2026-13-77", "unknown field"),
         ("a: \x00", "not YAML"),
         ("--- 1\n--- 2", "line 2: This is not YAML"),
         ("just words", "expected an object, found str"),

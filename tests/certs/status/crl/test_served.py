@@ -22,6 +22,7 @@ from cryptography.x509.oid import AuthorityInformationAccessOID
 from certs.models import Certificate, Issuer
 from certs.status.maintenance import keep_status_information
 from certs.x509.asn1.pem import pem_of
+from pkiportal.web.status_information import StatusInformation
 from tests.certs.relying_parties import Files, crl_der, crl_pem, gnutls_crl, lint, openssl_verify, pyhanko_refuses, run
 from tests.portal.authority import issue, publish_everything, published, revoke, served
 from tests.portal.fixtures import Portal
@@ -67,12 +68,23 @@ def test_certificate_of_a_ca_is_cached_like_its_crl(portal: Portal) -> None:
     with served() as url:
         status, headers, body = ask(url, path)
         assert (status, body) == (200, bytes(issuer.certificate_der or b""))
-        assert ask(url, path, If_None_Match=headers["etag"])[::2] == (304, b"")
+        known = ask(url, path, If_None_Match=headers["etag"])
+        assert known[::2] == (304, b"")
+        assert known[1]["cache-control"] == headers["cache-control"] == "public, max-age=3600", "RFC 9110 15.4.5"
         assert ask(url, path, If_Modified_Since=headers["last-modified"])[::2] == (304, b"")
         assert ask(url, path, If_None_Match='"another"')[0] == 200
         head = ask(url, path, "HEAD")
         assert (head[0], head[1]["etag"], head[2]) == (200, headers["etag"], b"")
         assert ask(url, "/pki/ca/nobody.crt")[0] == 404
+
+
+@pytest.mark.parametrize("path", ["/pki/crl/nobody.crl", "/pki/crl/", "/pki/ocsp/nobody/MAA=", "/pki/ocsp/"])
+def test_answer_to_head_has_no_content_also_where_there_is_nothing(path: str, portal: Portal) -> None:
+    """On a connection that is kept, the sentence would be read as the beginning of the next answer (RFC 9110 9.3.2)."""
+    begun: list[str] = []
+    environ = {"REQUEST_METHOD": "HEAD", "PATH_INFO": path, "REMOTE_ADDR": "10.0.0.1"}
+    answered = StatusInformation(lambda *_: [b"Django"])(environ, lambda status, _headers: begun.append(status))
+    assert (begun, b"".join(answered)) == (["404 Not Found"], b"")
 
 
 @pytest.mark.parametrize(
