@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from typing import Any
+
+import psycopg
 import pytest
 from django.db import connection
 
+from db import trigrams
 from db.trigrams import EXTENSION, IndexNotPossible, IndexState, PartIndex, make_index, state_of_index
 
 pytestmark = [
@@ -83,3 +89,35 @@ def test_a_table_that_is_not_there_needs_no_index() -> None:
     nowhere = PartIndex("nowhere_part", "nowhere", "text")
     make_index(nowhere, connection)
     assert state_of_index(nowhere, connection) is IndexState.NOT_NEEDED
+
+
+def test_a_server_without_the_extension_is_named_with_its_package(login: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trigrams, "EXTENSION", "no_such_extension")
+    with pytest.raises(IndexNotPossible, match="does not have the extension no_such_extension: its package postgresql-contrib"):
+        make_index(INDEX, connection)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_index_that_another_session_makes_is_left_to_it() -> None:
+    """Two `migrate` at once, or `search_index` beside one: neither waits for the other or undoes its work."""
+    parameters: dict[str, Any] = {**connection.get_connection_params(), "autocommit": True}
+    for name in ("cursor_factory", "context", "prepare_threshold"):
+        parameters.pop(name, None)
+    execute(f'CREATE TABLE "{INDEX.table}" ("{INDEX.column}" varchar(253))')
+    make = f'CREATE INDEX CONCURRENTLY "{INDEX.name}" ON "{INDEX.table}" USING gin ("{INDEX.column}" gin_trgm_ops)'
+    try:
+        with psycopg.connect(**parameters) as writer, psycopg.connect(**parameters) as maker:
+            writer.execute("BEGIN")
+            writer.execute(f"INSERT INTO \"{INDEX.table}\" VALUES ('written before')")
+            making = threading.Thread(target=maker.execute, args=(make,))  # waits for the writer
+            making.start()
+            end = time.monotonic() + 20
+            while state_of_index(INDEX, connection) is not IndexState.BEING_MADE and time.monotonic() < end:
+                time.sleep(0.02)
+            make_index(INDEX, connection)
+            assert state_of_index(INDEX, connection) is IndexState.BEING_MADE
+            writer.execute("COMMIT")
+            making.join(timeout=20)
+        assert state_of_index(INDEX, connection) is IndexState.READY
+    finally:
+        execute(f'DROP TABLE "{INDEX.table}"')

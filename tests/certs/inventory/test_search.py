@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from django.core.management import call_command
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -43,6 +46,8 @@ def inventory(twin_portal: Requester, make_spec: Callable[..., CertificateSpec])
         ("API", ["api2", "api"]),
         ("example", ["db", "api2", "api"]),
         ("%", []),
+        ("_", []),
+        ("a_i", []),
         ("nothing", []),
     ],
 )
@@ -188,3 +193,18 @@ def test_nothing_is_joined_with_the_names(inventory: list[object]) -> None:
         assert search_certificates(inventory[0], CertificateFilter(q="api"), now=database_now()).count() == 2
     searched = seen.captured_queries[-1]["sql"]
     assert ("DISTINCT" in searched, 'JOIN "certs_certificatename"' in searched) == (False, False)
+
+
+def test_the_index_of_parts_of_names_is_there_or_not_needed(inventory: list[object]) -> None:
+    told = io.StringIO()
+    call_command("search_index", "--json", stdout=told)
+    answer = json.loads(told.getvalue())
+    assert (answer["success"], answer["made"]) == (True, False)
+    assert answer["state"] == ("ready" if connection.vendor == "postgresql" else "not needed")
+
+
+@pytest.mark.parametrize("typed", ["*.example.com", "*", "*.EXAMPLE.com."])
+def test_a_wildcard_is_found_and_is_no_pattern(inventory: list[object], typed: str) -> None:
+    CertificateName.objects.create(certificate=Certificate.objects.get(common_name="db.example.com"), name="*.example.com")
+    rows = search_certificates(inventory[0], CertificateFilter(q=typed), now=database_now())
+    assert [row.common_name for row in rows] == ["db.example.com"]
