@@ -7,22 +7,47 @@ import sys
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "pkiportal.settings.embedded")
-    from django.core.exceptions import ImproperlyConfigured  # noqa: PLC0415 - as above
-    from django.core.management import execute_from_command_line  # noqa: PLC0415 - settings module must be named first
-
-    from pkiportal.processes.console import be_robust  # noqa: PLC0415 - as above
+    from pkiportal.processes.console import be_robust, end_interrupted  # noqa: PLC0415 - settings module must be named first
 
     be_robust()
     try:
-        execute_from_command_line(sys.argv)
+        _run()
+    except KeyboardInterrupt:
+        end_interrupted(as_json="--json" in sys.argv)
+
+
+def _run() -> None:
+    from django.core.exceptions import ImproperlyConfigured  # noqa: PLC0415 - as above
+    from django.core.management import execute_from_command_line  # noqa: PLC0415 - as above
+
+    from pkiportal.processes.console import OutputLost, report_lost_output  # noqa: PLC0415 - as above
+
+    try:
+        try:
+            execute_from_command_line(sys.argv)
+        finally:
+            sys.stdout.flush()  # an answer that cannot be written is no success
     except ImproperlyConfigured as error:  # it names the setting; a traceback would only hide that
         sys.exit(f"These settings cannot be used. {error}")
+    except OutputLost as lost:
+        report_lost_output(lost)
+        sys.exit(1)
+    except UnicodeEncodeError as error:
+        if not any(_is_no_text(argument) for argument in sys.argv):
+            raise
+        sys.stderr.write(f"An argument is no text in {sys.getfilesystemencoding()}: {error.object!r}. Write it in UTF-8.\n")
+        sys.exit(2)
     except Exception as error:
         from pkiportal.processes.outages import report_outage  # noqa: PLC0415 - as above
 
         if not report_outage(error, as_json="--json" in sys.argv):
             raise
         sys.exit(1)
+
+
+def _is_no_text(argument: str) -> bool:
+    """Return whether octets of it could not be decoded; Python keeps them as surrogates (PEP 383)."""
+    return any("\udc80" <= sign <= "\udcff" for sign in argument)
 
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ def roll_over(issuer: Issuer, *, name: str, key: str, confirmation: str, authori
     """
     check_may_manage(authority)
     refuse_secrets(name, actor=authority.actor, team="", field="name")
-    name, spec = _checked_name(name), _spec(key)
+    name, spec = checked_name(name), _spec(key)
     if name != issuer.name and name in _names_in_use():
         raise InputRefused(f"There is a CA named {name} already.", field="name", next_step="Choose another name.")
     _check_typed(confirmation, issuer.name, "roll it over")
@@ -144,7 +144,7 @@ def make_own_ca(given: dict[str, str], *, authority: Authority) -> Issuer:
     check_may_manage(authority)
     for field, text in given.items():
         refuse_secrets(text, actor=authority.actor, team="", field=field)
-    name, organization = _checked_name(given.get("name", "")), given.get("organization", "").strip()
+    name, organization = checked_name(given.get("name", "")), given.get("organization", "").strip()
     taken = [name, f"{name} Root"]
     if Issuer.objects.filter(slug__in=[slugify(one) for one in taken]).exists() or name in settings.CA_CLIENTS:
         raise InputRefused(f"There is a CA named {name} already.", field="name", next_step="Choose another name.")
@@ -184,7 +184,8 @@ def _check_typed(typed: str, name: str, what: str) -> None:
         )
 
 
-def _checked_name(text: str) -> str:
+def checked_name(text: str) -> str:
+    """Return the name of an own CA without outer spaces. Raises InputRefused."""
     name = text.strip()
     if _NAME.fullmatch(name) is None or not slugify(name):
         raise InputRefused("This is no name for a CA.", field="name", next_step="3 to 64 letters, digits, blanks and . _ -")

@@ -65,10 +65,7 @@ def plan_reissue(issuer: Issuer, target: str, *, reason: str, authority: Authori
             field="reason",
             next_step=f"Up to {MOST_REASON} characters, such as: the CA was lost in the outage of 3 May.",
         )
-    chosen = next((one for one in targets_for(issuer) if one.slug == target), None)
-    if chosen is None:
-        known = ", ".join(one.name for one in targets_for(issuer)) or "none: add one, or roll this one over"
-        raise InputRefused("Choose the CA that issues instead.", field="target", next_step=f"CAs that issue: {known}.")
+    chosen = target_named(issuer, target)
     with transaction.atomic():
         now = database_now()
         reissue = Reissue.objects.create(
@@ -82,6 +79,16 @@ def plan_reissue(issuer: Issuer, target: str, *, reason: str, authority: Authori
         _record(reissue, EventType.ISSUER_REISSUE_PLANNED, authority.actor, {"target": chosen.name, "reason": reason})
         transaction.on_commit(lambda: publish(FORECAST_TASK, reissue.pk))
     return reissue
+
+
+def target_named(issuer: Issuer, slug: str) -> Issuer:
+    """Return the CA of that slug, which can issue instead of `issuer`. Raises InputRefused."""
+    possible = targets_for(issuer)
+    chosen = next((one for one in possible if one.slug == slug), None)
+    if chosen is None:
+        known = ", ".join(one.name for one in possible) or "none: add one, or roll this one over"
+        raise InputRefused("Choose the CA that issues instead.", field="target", next_step=f"CAs that issue: {known}.")
+    return chosen
 
 
 def find_reissue(public_id: str) -> Reissue:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from argparse import ArgumentTypeError
 from collections.abc import Callable
 from typing import Any
 
@@ -13,13 +14,17 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import BaseCommand, CommandError, CommandParser
 from django.utils.module_loading import import_string
 
+from audit.files import FileNotWritten
 from audit.log import Actor
 from certs.access.permissions import Authority, teams_of
 from certs.errors import NotUnderstood, PolicyRefused, PortalError
-from certs.models import Team
+from certs.models import CertificateRequest, Team
 from certs.requests.submit import Requester
 from keys.errors import KeyBackendError
 from policy.errors import PolicyError
+
+MOST_KEY = CertificateRequest._meta.get_field("idempotency_key").max_length or 0
+LONGEST_WAIT = 7 * 24 * 3600  # seconds
 
 
 class PortalCommand(BaseCommand):
@@ -34,6 +39,11 @@ class PortalCommand(BaseCommand):
     def add_requester(self, parser: CommandParser) -> None:
         parser.add_argument("--as", dest="as_user", metavar="USER", help="act for this user (default: the command itself)")
         parser.add_argument("--team", help="team that will own it (default: the user's only team, or the only team)")
+
+    def add_wait(self, parser: CommandParser, *, default: int, what: str = "for the end") -> None:
+        parser.add_argument(
+            "--wait", type=seconds, default=default, metavar="SECONDS", help=f"how long to wait {what} (default: %(default)s)"
+        )
 
     def run(self, options: dict[str, Any]) -> dict[str, Any]:
         raise NotImplementedError
@@ -55,18 +65,13 @@ class PortalCommand(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            answer = self.run(options)
-        except NotUnderstood as exc:
-            answer = {"success": False, "error": exc.message, "position": exc.position, "example": exc.example}
-        except PortalError as exc:
-            answer = {"success": False, "error": exc.message, "type": exc.problem}
-            answer |= {key: value for key, value in (("field", exc.field), ("next_step", exc.next_step)) if value}
-            if isinstance(exc, PolicyRefused):
-                answer |= {"policy_version": exc.policy_version, "suggestion": exc.next_step}
-        except KeyBackendError as exc:
-            answer = {"success": False, "error": str(exc), "next_step": exc.next_step}
-        except PolicyError as exc:
-            answer = {"success": False, "error": str(exc)}
+            answer = self._answer(options)
+        except CommandError as exc:
+            if not options["json"]:
+                raise
+            self.stdout.write(json.dumps({"success": False, "error": str(exc)}, indent=2, ensure_ascii=False))
+            self.stdout.flush()
+            sys.exit(exc.returncode)
         if options["json"]:
             self.stdout.write(json.dumps(answer, indent=2, ensure_ascii=False))
         else:
@@ -75,12 +80,33 @@ class PortalCommand(BaseCommand):
             self.stdout.flush()
             sys.exit(self.exit_code(answer))
 
+    def _answer(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Return the answer of `run`, or that of a refusal. Raises CommandError for wrong usage."""
+        try:
+            return self.run(options)
+        except NotUnderstood as exc:
+            return {"success": False, "error": exc.message, "position": exc.position, "example": exc.example}
+        except PortalError as exc:
+            answer = {"success": False, "error": exc.message, "type": exc.problem}
+            answer |= {key: value for key, value in (("field", exc.field), ("next_step", exc.next_step)) if value}
+            if isinstance(exc, PolicyRefused):
+                answer |= {"policy_version": exc.policy_version, "suggestion": exc.next_step}
+            return answer
+        except KeyBackendError as exc:
+            return {"success": False, "error": str(exc), "next_step": exc.next_step}
+        except PolicyError as exc:
+            return {"success": False, "error": str(exc)}
+        except FileNotWritten as exc:
+            return {"success": False, "error": exc.error, "next_step": exc.next_step}
+
     def exit_code(self, _answer: dict[str, Any]) -> int:
         """Return the exit code of an answer without success."""
         return 1
 
     def requester(self, options: dict[str, Any], *, idempotency_key: str = "") -> Requester:
         """Who asks, from --as and --team. Raises CommandError (exit 2) for a name that is not there."""
+        if len(idempotency_key) > MOST_KEY:
+            raise CommandError(f"--idempotency-key takes at most {MOST_KEY} characters.", returncode=2)
         user = self._user(options.get("as_user"))
         actor = Actor("user", user.get_username()) if user else Actor("command", self._name())
         scope = f"user:{user.pk}" if user else "command"
@@ -121,6 +147,17 @@ class PortalCommand(BaseCommand):
 
     def _name(self) -> str:
         return self.__module__.rsplit(".", 1)[-1]
+
+
+def seconds(text: str) -> float:
+    """Return a time to wait. Raises ArgumentTypeError for one without an end, such as `nan`, and for one below 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1
+    if not 0 <= number <= LONGEST_WAIT:
+        raise ArgumentTypeError(f"takes seconds from 0 to {LONGEST_WAIT}, not {text[:40]!r}")
+    return number
 
 
 def begin_working(*, beat: bool = False) -> None:

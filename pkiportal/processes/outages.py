@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import sys
+import errno
 
 from django.db import ProgrammingError
 from kombu.exceptions import OperationalError as BrokerError
@@ -13,6 +12,7 @@ from certs.api.http.failures import is_outage
 from certs.ca.base import CAUnreachable
 from certs.errors import PortalError
 from keys.errors import KeyBackendError
+from pkiportal.processes.console import print_failure
 
 _AGAIN = "then run the command again."
 _DATABASE = f"See that it runs and that DATABASE_URL is right; {_AGAIN} If this is a new installation, run `manage.py bootstrap` first."
@@ -36,6 +36,10 @@ def outage_of(exc: BaseException) -> tuple[str, str] | None:
                 f"The message broker cannot be used: {cause}.",
                 f"See that Redis runs and that its URL is right; {_AGAIN}",
             )
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EROFS | errno.EIO | errno.EFBIG):
+            # Such a file need not have been named by the operator: a key, a checkpoint, a log.
+            what = exc.filename or "A file"
+            return f"{what} cannot be written: {exc.strerror}.", f"See that the disk has space and can be written; {_AGAIN}"
         case ProgrammingError():  # no tables yet
             return f"The database cannot be used: {cause}.", _DATABASE
     return (f"The database cannot be used: {cause}.", _DATABASE) if is_outage(exc) else None
@@ -48,10 +52,5 @@ def report_outage(exc: BaseException, *, as_json: bool) -> bool:
     found = outage_of(exc)
     if found is None:
         return False
-    error, next_step = found
-    if as_json:
-        result = {"success": False, "error": error, "next_step": next_step}
-        sys.stdout.write(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
-    else:
-        sys.stderr.write(f"{error} {next_step}\n")
+    print_failure(*found, as_json=as_json)
     return True

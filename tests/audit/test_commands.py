@@ -131,3 +131,9 @@ def test_verify_since_something_else_is_wrong_usage(change: str, tmp_path: Path,
     path = tmp_path if change == "folder" else kept
     assert since(path, *(["--key", str(other)] if change == "key" else [])) == 2
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00"])
+def test_export_since_a_moment_outside_the_calendar_is_refused(moment: str) -> None:
+    with pytest.raises(CommandError, match="2027-01-31"):
+        call_command("export_audit", "--since", moment)

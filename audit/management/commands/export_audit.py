@@ -10,6 +10,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from audit.export import export
+from audit.files import write_whole
 from audit.models import AuditEvent
 
 
@@ -31,22 +32,13 @@ class Command(BaseCommand):
             for line in export(events):
                 self.stdout.write(line, ending="")
             return
-        count = 0
-        try:
-            with options["output"].open("w", encoding="utf-8") as file:
-                for line in export(events):
-                    file.write(line)
-                    count += 1
-        except OSError as exc:
-            raise CommandError(
-                f"Stopped after {count} events: {exc}. The log itself is untouched; choose another place and run it again."
-            ) from exc
+        count = write_whole(options["output"], (line.encode() for line in export(events)))
         self.stdout.write(json.dumps({"success": True, "events": count}) if options["json"] else f"{count} events written.")
 
 
 def _moment(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError as exc:
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError) as exc:  # the first and last hours of the calendar have no UTC
         raise CommandError(f"--since takes a date such as 2027-01-31, not {text!r}.", returncode=2) from exc
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -29,9 +29,7 @@ class Command(PortalCommand):
         self.add_requester(parser)
         parser.add_argument("text", nargs="+", help="what is wanted, in words")
         parser.add_argument("--yes", action="store_true", help="do it; without this the plan is shown and nothing happens")
-        parser.add_argument(
-            "--wait", type=float, default=120, metavar="SECONDS", help="how long to wait for the end (default: %(default)s)"
-        )
+        self.add_wait(parser, default=120)
 
     def run(self, options: dict[str, Any]) -> dict[str, Any]:
         text, authority = " ".join(options["text"]), self.authority(options)

@@ -44,7 +44,7 @@ class Command(PortalCommand):
         parser.add_argument("--only-allowed", action="store_true", help="leave out what cannot be issued (default: it fails alone)")
         parser.add_argument("--all-or-nothing", action="store_true", help="do nothing when a line cannot be issued")
         parser.add_argument("--dry-run", action="store_true", help="judge every line, and issue nothing")
-        parser.add_argument("--wait", type=float, default=3600, metavar="SECONDS", help="how long to watch (default: %(default)s)")
+        self.add_wait(parser, default=3600)
         parser.add_argument("--idempotency-key", default="", help="the same key again answers the same order")
         parser.add_argument("--watch", metavar="BULK_ID", help="watch an order that runs already")
         for verb, explanation in _VERBS.items():

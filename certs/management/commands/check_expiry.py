@@ -17,9 +17,7 @@ class Command(PortalCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument(
-            "--wait", type=float, default=120, metavar="SECONDS", help="how long to wait for the end (default: %(default)s)"
-        )
+        self.add_wait(parser, default=120)
 
     def run(self, options: dict[str, Any]) -> dict[str, Any]:
         begin_working()

@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management import CommandError, CommandParser
 from django.db import transaction
 
+from audit.files import write_whole
 from certs.errors import InputRefused
 from certs.management.portal_command import PortalCommand
 from certs.models import ComplianceReport
@@ -60,11 +61,7 @@ class Command(PortalCommand):
         self.stdout.write("\n".join(lines))
 
     def _write(self, row: ComplianceReport, output: Path) -> None:
-        content = FORMATS[output.suffix](row)
-        try:
-            output.write_bytes(content)
-        except OSError as exc:
-            raise InputRefused(f"{output} cannot be written: {exc.strerror}.", field="output", next_step="Name another file.") from exc
+        write_whole(output, [FORMATS[output.suffix](row)])
 
 
 def _report(text: str | None) -> ComplianceReport:

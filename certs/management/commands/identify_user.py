@@ -15,6 +15,7 @@ from certs.management.portal_command import PortalCommand
 from certs.requests.exposure.refused_secrets import refuse_secrets
 from policy.models import Person
 
+MOST_ID = Person._meta.get_field("person_id").max_length or 0
 ACTOR = Actor("command", "identify_user")
 
 
@@ -36,6 +37,10 @@ class Command(PortalCommand):
         if options["email_verified"] and not user.email:
             raise InputRefused(f"{user} has no e-mail address.", field="email", next_step="Enter one in the admin first.")
         refuse_secrets(options["person_id"] or "", actor=ACTOR, team="", field="person_id")
+        if len(options["person_id"] or "") > MOST_ID:
+            raise InputRefused(
+                f"The id of a person has at most {MOST_ID} characters.", field="person_id", next_step="Give the one of your directory."
+            )
         with transaction.atomic():
             person = Person.objects.select_for_update().filter(user=user).first() or Person(user=user)
             if options["person_id"] is not None:

@@ -34,9 +34,7 @@ class Command(PortalCommand):
         parser.add_argument("--profile", default="")
         parser.add_argument("--csr", metavar="FILE", help="PKCS#10 request; - for standard input")
         parser.add_argument("--issuer", default=None, help="CA to use (default: PKI_DEFAULT_CA)")
-        parser.add_argument(
-            "--wait", type=float, default=120, metavar="SECONDS", help="how long to wait for the end (default: %(default)s)"
-        )
+        self.add_wait(parser, default=120)
         parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
         parser.add_argument("--idempotency-key", default="", help="the same key again answers the same request")
 

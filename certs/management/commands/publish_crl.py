@@ -10,6 +10,7 @@ from django.conf import settings
 from django.core.management import CommandError, CommandParser
 from django.db.models import Q
 
+from audit.files import write_whole
 from audit.log import Actor
 from certs.ca.lifetime import has_ended
 from certs.errors import PortalError
@@ -102,8 +103,7 @@ class Command(PortalCommand):
     def _write(self, path: Path, issuer: Issuer, shard: int) -> dict[str, Any]:
         crl = published_crl(issuer.slug, shard)
         assert crl is not None  # it was published just now
-        with path.open("wb") as file:
-            file.writelines(crl.pieces())
+        write_whole(path, crl.pieces())
         scope = f"shard {shard} only" if shard else "every certificate of this CA"
         return {"output": str(path), "output_covers": scope}
 

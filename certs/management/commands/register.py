@@ -7,9 +7,11 @@ from typing import Any
 
 from django.core.management import CommandError, CommandParser
 
+from audit.files import write_whole
 from certs.inventory import CertificateFilter
 from certs.inventory.register import register_csv, register_filter
 from certs.management.portal_command import PortalCommand
+from certs.models import Team
 from db.clock import database_now
 
 
@@ -25,21 +27,19 @@ class Command(PortalCommand):
         parser.add_argument("--team", default="", help="only those of the team with this slug")
 
     def run(self, options: dict[str, Any]) -> dict[str, Any]:
+        if options["team"] and not Team.objects.filter(slug=options["team"]).exists():
+            raise CommandError(f"There is no team {options['team']}.", returncode=2)
         sought = CertificateFilter.from_query({"critical": "yes" if options["critical"] else "", "team": options["team"]})
         lines = register_csv(
             self.authority(options),
             register_filter(sought, past=options["past"]),
             now=database_now(),
         )
-        rows = -1  # the heading is none
-        try:
-            with Path(options["output"]).open("w", encoding="utf-8", newline="") as file:
-                for line in lines:
-                    file.write(line)
-                    rows += 1
-        except OSError as exc:
-            raise CommandError(f"{options['output']} cannot be written: {exc.strerror}.", returncode=1) from exc
-        return {"success": True, "output": options["output"], "rows": rows}
+        written = write_whole(Path(options["output"]), (line.encode() for line in lines))
+        return {"success": True, "output": options["output"], "rows": written - 1}  # the heading is none
 
     def show(self, answer: dict[str, Any]) -> None:
+        if not answer["success"]:
+            super().show(answer)
+            return
         self.stdout.write(f"{answer['rows']} rows written to {answer['output']}.")

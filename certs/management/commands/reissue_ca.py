@@ -16,6 +16,7 @@ from certs.authorities.reissue import (
     plan_reissue,
     resume_reissue,
     start_reissue,
+    target_named,
 )
 from certs.management.portal_command import PortalCommand
 from certs.models import Issuer, Reissue
@@ -59,6 +60,7 @@ class Command(PortalCommand):
             check_may_manage(authority)
             if target is None:
                 raise CommandError("Say which CA issues instead: --to NAME.", returncode=2)
+            target = target_named(issuer, target.slug)
             forecast = forecast_of(issuer, target, progress=lambda _checked: None)
             return {"success": True, "dry_run": True, "issuer": issuer.name, "target": target.name, "forecast": forecast}
         reason = options["reason"] or "by command"

@@ -24,9 +24,7 @@ class Command(PortalCommand):
         key.add_argument("--new-key", action="store_true", help="rotate the key (default: keep it where the policy allows)")
         key.add_argument("--keep-key", action="store_true", help="rather fail than make a new key")
         parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
-        parser.add_argument(
-            "--wait", type=float, default=120, metavar="SECONDS", help="how long to wait for the end (default: %(default)s)"
-        )
+        self.add_wait(parser, default=120)
 
     def run(self, options: dict[str, Any]) -> dict[str, Any]:
         authority = self.authority(options)

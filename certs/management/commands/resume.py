@@ -18,9 +18,7 @@ class Command(PortalCommand):
         super().add_arguments(parser)
         parser.add_argument("resume_id", metavar="RESUME_ID")
         parser.add_argument("--as", dest="as_user", metavar="USER", help="act for this user (default: the command itself)")
-        parser.add_argument(
-            "--wait", type=float, default=120, metavar="SECONDS", help="how long to wait for the end (default: %(default)s)"
-        )
+        self.add_wait(parser, default=120)
 
     def run(self, options: dict[str, Any]) -> dict[str, Any]:
         begin_working()

@@ -34,7 +34,7 @@ class Command(PortalCommand):
         parser.add_argument("--invalidity-date", default="", metavar="DATE", help="since when it should not be trusted (ISO 8601, UTC)")
         parser.add_argument("--destroy-key", action="store_true", help="destroy the key in its backend, with a receipt in the audit log")
         parser.add_argument("--only", action="store_true", help="with keyCompromise: leave the other certificates on the key alone")
-        parser.add_argument("--wait", type=float, default=30, metavar="SECONDS", help="how long to wait for the CA (default: %(default)s)")
+        self.add_wait(parser, default=30, what="for the CA")
 
     def run(self, options: dict[str, Any]) -> dict[str, Any]:
         authority = self.authority(options)

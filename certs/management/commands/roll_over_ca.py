@@ -8,7 +8,7 @@ from django.conf import settings
 from django.core.management import CommandError, CommandParser
 
 from audit.log import Actor
-from certs.authorities.own import take_over
+from certs.authorities.own import checked_name, take_over
 from certs.ca.local.setup import next_name
 from certs.management.portal_command import PortalCommand
 from certs.models import Issuer
@@ -31,7 +31,7 @@ class Command(PortalCommand):
         old = self._old(options["old"] or settings.PKI_DEFAULT_CA)
         assert old.key is not None
         spec = KeySpec(options["key"] or old.key.spec)
-        name = options["name"] or next_name(old.name)
+        name = checked_name(options["name"]) if options["name"] else next_name(old.name)
         if options["dry_run"]:
             root = old.parent.name if old.parent else None
             return {"success": True, "dry_run": True, "old": old.name, "new": name, "key": spec, "root": root}

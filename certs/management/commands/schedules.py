@@ -34,6 +34,9 @@ class Command(PortalCommand):
         return {"success": not problems, "problems": problems, **_as_json(found)}
 
     def show(self, answer: dict[str, Any]) -> None:
+        if "error" in answer:
+            super().show(answer)
+            return
         if "restored" in answer:
             names = ", ".join(answer["restored"]) or "none was missing"
             self.stdout.write(f"Schedules written again: {names}.")

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.core.management import BaseCommand, CommandError, CommandParser, call_command
 
 from certs.models import Issuer
+from keys.spec import KeySpec
 from pkiportal.bootstrapping import Bootstrap
 
 
@@ -19,7 +20,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="print one JSON object at the end")
         parser.add_argument("--demo", action="store_true", help="also make a demo login whose password is printed once")
-        parser.add_argument("--ca-key", default="ec-p256", help="key of root and issuing CA when they are made (default: %(default)s)")
+        parser.add_argument(
+            "--ca-key", default="ec-p256", choices=[*KeySpec], help="key of root and issuing CA when they are made (default: %(default)s)"
+        )
 
         parser.add_argument(
             "--organization",

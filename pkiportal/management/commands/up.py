@@ -32,6 +32,11 @@ class Command(BaseCommand):
             raise CommandError(
                 "`up` is for the embedded default. In production, run web, worker and beat apart (see docker-compose.yml).", returncode=2
             )
+        if not 0 <= options["port"] <= 65_535:
+            raise CommandError("--port takes 1 to 65535.", returncode=2)
+        if not 1 <= options["threads"] <= 1000:
+            raise CommandError("--threads takes 1 to 1000.", returncode=2)
+        _check_host(options["host"])
         port = 0 if options["no_serve"] else options["port"] or free_port(options["host"])
         if port:
             address = _address(options["host"], port)
@@ -80,6 +85,16 @@ def _address(host: str, port: int) -> str:
     return f"http://{name}:{port}"
 
 
+def _check_host(host: str) -> None:
+    """Raise CommandError for a host that is no address of this machine."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        try:
+            probe.bind((host, 0))
+        except (OSError, UnicodeError) as exc:
+            raise CommandError(f"--host takes an address of this machine, such as 127.0.0.1: {exc}.", returncode=2) from exc
+
+
 def _be_found_at(address: str) -> None:
     """On the very first start, certificates are made to name this server for CRL, OCSP and the CA's certificate. Later the address
     stays, for it is in certificates then; so it does where PKI_BASE_URL gives it.
@@ -104,7 +119,7 @@ def free_port(host: str) -> int:
     """Return the port that certificates name (8000 at first) if it is free, else one from 8000 on. Raises CommandError after a hundred."""
     ports: list[int] = [urlsplit(str(settings.PKI_BASE_URL)).port or 8000, *range(8000, 8100)]
     for port in ports:
-        with socket.socket() as probe:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((host, port))

@@ -10,7 +10,7 @@ from io import StringIO
 from typing import Any
 
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import call_command
 from django.db import transaction
 from django.test import Client
 from django.urls import reverse
@@ -292,8 +292,9 @@ def test_the_command_forecasts_by_default_and_starts_with_yes(portal: Portal, ot
     assert run("--pause")["state"] == "paused"
     assert run("--resume")["state"] == "running"
     assert run("--status")["progress"]["left"] == 2
-    with pytest.raises(CommandError):
+    with pytest.raises(SystemExit) as ended:
         run("--to", "nowhere")
+    assert ended.value.code == 2
 
 
 def test_pages_lead_from_the_plan_to_the_end(portal: Portal, other: Issuer) -> None:
