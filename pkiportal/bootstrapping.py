@@ -13,6 +13,7 @@ from django.contrib.auth.models import Group
 from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
 from django.db.models import Model, QuerySet
+from django.utils.text import slugify
 
 from audit.changes import attribute
 from audit.events import EventType
@@ -55,6 +56,8 @@ class Bootstrap:
             if getattr(settings, name) not in settings.KEY_BACKENDS:
                 known = ", ".join(settings.KEY_BACKENDS) or "none, because VAULT_ADDR is not set"
                 raise ImproperlyConfigured(f"{name} must name a key backend that this process has. It has: {known}.")
+        if not slugify(settings.PKI_DEFAULT_CA):
+            raise ImproperlyConfigured("PKI_DEFAULT_CA must have a letter or digit of ASCII: the addresses of its CRLs are made from it.")
         try:
             for domain in settings.PKI_DEFAULT_DOMAINS:
                 normalise_domain(domain, private_suffixes=settings.PKI_PRIVATE_SUFFIXES)

@@ -37,6 +37,7 @@ _ENCODE = "In a user name or password write / as %2F, ? as %3F, # as %23, @ as %
 # django-environ reads it as STARTTLS: a client that waits for a greeting on port 465 waits until its time-out.
 _SMTP = {"smtp": ({}, 25), "smtp+tls": ({"EMAIL_USE_TLS": True}, 587)}
 _SMTP |= dict.fromkeys(("smtps", "smtp+ssl"), ({"EMAIL_USE_SSL": True}, 465))
+_REDIS_OPTIONS = {"ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile"}
 _WRONG_PORT = {
     ("smtps", 587): "port 587 expects STARTTLS: write smtp+tls://",
     ("smtp+ssl", 587): "port 587 expects STARTTLS: write smtp+tls://",
@@ -69,9 +70,20 @@ def _is_address(text: str, *, version: int) -> bool:
 
 def env_str(name: str, default: str = "") -> str:
     """Return a line of text."""
-    value = os.environ.get(name, default).strip()
+    return _line(name, os.environ.get(name, default))
+
+
+def _line(name: str, text: str) -> str:
+    """Return text of one line without outer spaces.
+
+    In quotes it is refused: a shell takes them away, `docker run --env-file` and a secret's file do not. A name in quotes
+    would stand in certificates permanently, and a key in quotes is another key.
+    """
+    value = text.strip()
     if not value.isprintable():
         raise refused(name, _PRINTABLE)
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+        raise refused(name, "must be written without quotes around it.")
     return value
 
 
@@ -338,9 +350,7 @@ def env_secret(name: str, default: str = "", *, at_least: int = 0) -> str:
         except (OSError, ValueError) as exc:
             why = exc.strerror if isinstance(exc, OSError) else "it is no UTF-8 text"
             raise refused(f"{name}_FILE", f"must be the path of a text file that this process can read: {why}.") from None
-    secret = default if value is None else value.strip()
-    if not secret.isprintable():
-        raise refused(name, _PRINTABLE)
+    secret = _line(name, default if value is None else value)
     if secret and len(secret) < at_least:
         raise refused(name, f"must have at least {at_least} characters.")
     return secret
@@ -359,6 +369,12 @@ def needed(name: str, value: str, *, example: str) -> str:
     if not value:
         raise ImproperlyConfigured(f"{name} (or {name}_FILE, where it is a secret) must be set in production, for example {example}.")
     return value
+
+
+def env_together(name: str, value: object, other: str, other_value: object) -> None:
+    """Refuse a setting that has no effect without another one: whoever wrote it expects one."""
+    if value and not other_value:
+        raise refused(name, f"needs {other} beside it.")
 
 
 def env_database(name: str) -> dict[str, Any]:
@@ -387,8 +403,19 @@ def env_redis(name: str) -> str:
     url = _split(name, value, ("redis", "rediss"), example=example)
     if not re.fullmatch(r"/?[0-9]{0,3}", url.path):
         raise refused(name, f"must end with the number of a Redis database, as in {example}.")
-    if any(not option.startswith("ssl_") for option, _ in parse_qsl(url.query, keep_blank_values=True)):
-        raise refused(name, "may have options of TLS only behind a ?, such as ssl_ca_certs.")
+    options = dict(parse_qsl(url.query, keep_blank_values=True))
+    if not options.keys() <= _REDIS_OPTIONS:
+        raise refused(name, f"may have only these options behind a ?: {', '.join(sorted(_REDIS_OPTIONS))}.")
+    if options and url.scheme.lower() != "rediss":
+        raise refused(name, "has options of TLS, which need rediss:// at its beginning.")
+    if options.get("ssl_cert_reqs", "required").upper().removeprefix("CERT_") not in ("NONE", "OPTIONAL", "REQUIRED"):
+        raise refused(name, "must have none, optional or required as its ssl_cert_reqs.")
+    for option in options.keys() & {"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"}:
+        try:
+            Path(options[option]).open("rb").close()
+        except (OSError, ValueError) as exc:
+            why = exc.strerror if isinstance(exc, OSError) else "it is no path"
+            raise refused(name, f"must name a file that this process can read as its {option}: {why}.") from None
     return value
 
 

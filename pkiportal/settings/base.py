@@ -27,6 +27,7 @@ from pkiportal.env import (
     env_sender,
     env_str,
     env_suffixes,
+    env_together,
     env_token,
     env_witnesses,
     refused,
@@ -161,8 +162,8 @@ PKI_OIDC_SIGN_UP = env_bool("PKI_OIDC_SIGN_UP", default=False)
 PKI_OIDC_LINK_VERIFIED_EMAIL = env_bool("PKI_OIDC_LINK_VERIFIED_EMAIL", default=False)
 if PKI_OIDC_ISSUER and not (PKI_OIDC_CLIENT_ID and PKI_OIDC_CLIENT_SECRET):
     raise refused("PKI_OIDC_ISSUER", "needs PKI_OIDC_CLIENT_ID and PKI_OIDC_CLIENT_SECRET (or PKI_OIDC_CLIENT_SECRET_FILE) beside it.")
-if PKI_OIDC_CLIENT_ID and not PKI_OIDC_ISSUER:
-    raise refused("PKI_OIDC_CLIENT_ID", "needs PKI_OIDC_ISSUER beside it: without one there is no identity provider.")
+env_together("PKI_OIDC_CLIENT_ID", PKI_OIDC_CLIENT_ID, "PKI_OIDC_ISSUER", PKI_OIDC_ISSUER)
+env_together("PKI_OIDC_CLIENT_SECRET", PKI_OIDC_CLIENT_SECRET, "PKI_OIDC_ISSUER", PKI_OIDC_ISSUER)
 SOCIALACCOUNT_ADAPTER = "certs.views.sign_in.identity_adapter.IdentityAdapter"
 SOCIALACCOUNT_PROVIDERS = {
     "openid_connect": {"provider_class": "certs.views.sign_in.identity_provider.Provider", "OAUTH_PKCE_ENABLED": True}

@@ -19,6 +19,7 @@ from pkiportal.env import (
     env_secret,
     env_smtp,
     env_str,
+    env_together,
     env_token,
     env_vault_path,
     env_vault_role,
@@ -88,6 +89,9 @@ _VAULT = {
     "role_id": env_secret("VAULT_ROLE_ID"),
     "secret_id": env_secret("VAULT_SECRET_ID"),
 }
+# Half a login would be refused by Vault at the first key, long after the start.
+env_together("VAULT_ROLE_ID", _VAULT["role_id"], "VAULT_SECRET_ID (or VAULT_SECRET_ID_FILE)", _VAULT["secret_id"])
+env_together("VAULT_SECRET_ID", _VAULT["secret_id"], "VAULT_ROLE_ID (or VAULT_ROLE_ID_FILE)", _VAULT["role_id"])
 KEY_BACKENDS: dict[str, dict[str, object]] = {}
 if _VAULT["url"]:
     KEY_BACKENDS["vault"] = {
@@ -128,7 +132,10 @@ if _REST_CA_URL := env_endpoint("PKI_REST_CA_URL", example="https://ca.example.c
             "chain_file": env_certificates("PKI_REST_CA_CHAIN"),
         },
     }
+for _name in ("PKI_REST_CA_TOKEN", "PKI_REST_CA_TOKEN_FILE", "PKI_REST_CA_BUNDLE", "PKI_REST_CA_CHAIN"):
+    env_together(_name, env_str(_name), "PKI_REST_CA_URL", _REST_CA_URL)
 if _VAULT_PKI_ROLE := env_vault_role("PKI_VAULT_PKI_ROLE"):
+    env_together("PKI_VAULT_PKI_ROLE", _VAULT_PKI_ROLE, "VAULT_ADDR", _VAULT["url"])
     CA_CLIENTS[env_other_name("PKI_VAULT_PKI_NAME", "Vault-PKI", taken=CA_CLIENTS)] = {
         "CLIENT": "certs.ca.vault_pki.VaultPKIClient",
         "OPTIONS": {**_VAULT, "mount": env_vault_path("PKI_VAULT_PKI_MOUNT", "pki"), "role": _VAULT_PKI_ROLE},
