@@ -149,16 +149,58 @@ def lines_page(
     order: BulkOrder, show: Show = Show.ALL, *, teams: Teams, sort: Sort = Sort.LINE, after: int = 0, size: int = PAGE
 ) -> LinePage:
     """Return the lines of `show`, in the order of `sort`, after the line of that number. A keyset page: no counting, no offset."""
-    rows, column, down = lines_of_teams(order, teams).filter(_which(order, show)), _column(order, sort), sort.startswith("-")
-    if column == "error":  # else it would be joined to each line before they are sorted
-        rows = _with_error(rows)
-    if column == "number":
-        rows = rows.filter(**{"number__lt" if down else "number__gt": after}) if after else rows
-    elif after:
-        rows = rows.filter(_behind(order, column, after, down=down))
-    direction = "-" if down else ""
-    found = list(rows.order_by(*dict.fromkeys((f"{direction}{column}", f"{direction}number"))).defer("csr_der")[: size + 1])
+    rows = lines_of_teams(order, teams).filter(_which(order, show))
+    found: list[BulkItem] = []
+    for part in _parts(order, rows, show, sort, after):
+        found += part.defer("csr_der")[: size + 1 - len(found)]
+        if len(found) > size:
+            break
     return LinePage(_seen(order, found[:size]), found[size - 1].number if len(found) > size else 0)
+
+
+def _parts(order: BulkOrder, rows: QuerySet[BulkItem], show: Show, sort: Sort, after: int) -> list[Any]:
+    """Return the lines after that one in their order: parts to be read one after the other, each from an index.
+
+    Most lines have no reason: they are one part, by number. The others are few, and sorted; so are
+    those that failed or were rejected, which all have one.
+    """
+    down = sort.startswith("-")
+    sign, beyond = ("-", "lt") if down else ("", "gt")
+    column = _column(order, sort)
+    if column == "number":
+        rows = rows.filter(**{f"number__{beyond}": after}) if after else rows
+        return [rows.order_by(f"{sign}number")]
+    last = _text_of(order, column, after) if after else None
+    if column == "common_name":
+        parts: list[Any] = [rows]
+    elif show in (Show.FAILED, Show.REFUSED):
+        parts = [_with_error(rows)]
+    else:
+        empty, full = _without_and_with(order, rows, column)
+        empty, full = empty.order_by(f"{sign}number"), full.order_by(f"{sign}{column}", f"{sign}number")
+        if last == "":
+            empty = empty.filter(**{f"number__{beyond}": after})
+            return [empty] if down else [empty, full]
+        if last is None:
+            return [full, empty] if down else [empty, full]
+        parts = [full, empty] if down else [full]
+    if last is not None:
+        # The first part is what an index can begin with.
+        reached = Q(**{f"{column}__{beyond}e": last})
+        parts[0] = parts[0].filter(reached & (Q(**{f"{column}__{beyond}": last}) | Q(**{f"number__{beyond}": after})))
+    parts[0] = parts[0].order_by(f"{sign}{column}", f"{sign}number")
+    return parts
+
+
+def _without_and_with(order: BulkOrder, rows: QuerySet[BulkItem], column: str) -> tuple[Any, Any]:
+    """Return the lines among `rows` whose column is empty, and the others: found by the indexes that hold nothing else."""
+    if column == "reason":
+        return rows.filter(reason=""), rows.exclude(reason="")
+    failed: Any = CertificateRequest.objects.exclude(error="").filter(bulk_item__order=order).order_by().values("bulk_item")
+    others = order.items.exclude(reason="").filter(requests__isnull=True).values("pk")
+    # Not as a comparison of what is shown, of which the planner expects next to nothing.
+    none = Q(requests__error="") | Q(requests__isnull=True, reason="")
+    return rows.filter(none), _with_error(rows.filter(pk__in=failed.union(others)))
 
 
 def all_lines(order: BulkOrder, show: Show = Show.ALL, *, teams: Teams) -> Iterator[SeenLine]:
@@ -224,12 +266,10 @@ def _column(order: BulkOrder, sort: Sort) -> str:
     return {"line": "number", "name": "common_name", "reason": "error" if submitted else "reason"}[sort.removeprefix("-")]
 
 
-def _behind(order: BulkOrder, column: str, number: int, *, down: bool) -> Q:
-    """Return lines behind that one in the order of the column, equals by number."""
-    rows = order.items.filter(number=number)
-    value = (_with_error(rows) if column == "error" else rows).values_list(column, flat=True).first()
-    beyond = "lt" if down else "gt"
-    return Q(**{f"{column}__{beyond}": value or ""}) | Q(**{column: value or "", f"number__{beyond}": number})
+def _text_of(order: BulkOrder, column: str, number: int) -> str:
+    """Return what the line of that number has in the column."""
+    rows: Any = order.items.filter(number=number)
+    return (_with_error(rows) if column == "error" else rows).values_list(column, flat=True).first() or ""
 
 
 def _seen(order: BulkOrder, items: Sequence[BulkItem]) -> list[SeenLine]:

@@ -129,6 +129,9 @@ class BulkItem(models.Model):
             models.Index(fields=["order", "outcome", "number"], include=["id"], name="bulk_item_outcome"),
             models.Index(fields=["order", "team"], name="bulk_item_team"),
             models.Index(fields=["order"], condition=~models.Q(duplicate=""), name="bulk_item_duplicate"),
+            # Its orders: by name (2 us for each line), and by the reason of the few that have one.
+            models.Index(fields=["order", "common_name", "number"], name="bulk_item_name"),
+            models.Index(fields=["order", "number"], condition=~models.Q(reason=""), name="bulk_item_reason"),
         ]
 
     def __str__(self) -> str:

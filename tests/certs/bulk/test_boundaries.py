@@ -16,7 +16,7 @@ from certs.bulk import dispatch
 from certs.bulk.control import cancel_rest, go_on, pause
 from certs.bulk.drafting.draft import draft
 from certs.bulk.export import download
-from certs.bulk.line_pages import Show, Sort, hidden_lines, lines_page
+from certs.bulk.line_pages import SeenLine, Show, Sort, hidden_lines, lines_page
 from certs.bulk.progress import counts
 from certs.bulk.submit import submit_order
 from certs.errors import InputRefused, NotPermitted
@@ -147,15 +147,44 @@ def test_every_line_is_on_one_page_in_any_order(sort: Sort, twin_portal: Request
     for chunk in order.chunks.filter(state="queued"):
         work_off(chunk)
     pause(BulkOrder.objects.get(pk=order.pk), authority=Authority(twin_portal.actor))
-    seen: list[int] = []
+    for number, error in ((4, "No route."), (9, "Backend away."), (11, "No route.")):
+        CertificateRequest.objects.filter(bulk_item__order=order, bulk_item__number=number).update(error=error, state="failed")
+    for size in (1, 5):
+        found = walked(order, sort, size=size)
+        assert sorted(line.item.number for line in found) == list(range(1, 13))
+        shown = [_sorted_by(sort, line) for line in found]
+        assert shown == sorted(shown, reverse=sort.startswith("-"))
+
+
+@pytest.mark.parametrize("sort", [Sort.REASON, Sort.REASON_DOWN])
+def test_lines_of_a_draft_with_a_reason_stand_together(sort: Sort, twin_portal: Requester, make_spec: MakeSpec) -> None:
+    specs = names(make_spec, 7)
+    specs[2] = specs[5] = make_spec("weak.example.com", key="rsa-2048")
+    order = drafted(specs, twin_portal)
+    found = walked(order, sort, size=2)
+    assert [bool(line.item.reason) for line in found] in ([False] * 5 + [True] * 2, [True] * 2 + [False] * 5)
+    assert bool(found[0].item.reason) is (sort is Sort.REASON_DOWN)
+    shown = [(line.item.reason, line.item.number) for line in found]
+    assert shown == sorted(shown, reverse=sort is Sort.REASON_DOWN)
+
+
+def walked(order: BulkOrder, sort: Sort, *, size: int) -> list[SeenLine]:
+    """Return all lines of an order, page by page."""
+    found: list[SeenLine] = []
     after = 0
     while True:
-        page = lines_page(order, Show.ALL, teams=None, sort=sort, after=after, size=5)
-        seen += [line.item.number for line in page.rows]
+        page = lines_page(order, Show.ALL, teams=None, sort=sort, after=after, size=size)
+        found += page.rows
         after = page.after
         if not after:
-            break
-    assert sorted(seen) == list(range(1, 13))
+            return found
+
+
+def _sorted_by(sort: Sort, line: SeenLine) -> tuple[str, int]:
+    """Return by what a line of a submitted order stands where it does."""
+    error = line.request.error if line.request else line.item.reason
+    column = {"line": "", "name": line.item.common_name, "reason": error}[sort.removeprefix("-")]
+    return column, line.item.number
 
 
 def test_of_two_teams_with_the_same_key_the_first_one_has_it(twin_portal: Requester, make_spec: MakeSpec) -> None:
