@@ -13,13 +13,10 @@ from collections.abc import Collection, Sequence
 from email.utils import parseaddr
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from typing import Any
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
-import environ
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.validators import validate_email
-from psycopg.pq import Conninfo
 
 from audit.transparency.checkpoint import NoteRefused
 from audit.transparency.cosignature import WitnessKey
@@ -31,19 +28,7 @@ _LABEL = r"[a-z0-9_]([-a-z0-9_]{0,61}[a-z0-9_])?"
 _HOST = re.compile(rf"{_LABEL}(\.{_LABEL})*\.?", re.IGNORECASE)
 # What is not printable cannot be stored (octets that are no UTF-8) or is invisible to a person who looks for the mistake.
 _PRINTABLE = "must be one line of printable text in UTF-8."
-_ENCODE = "In a user name or password write / as %2F, ? as %3F, # as %23, @ as %40 and % as %25."
-
-# Port 465 expects TLS from the first octet, port 587 STARTTLS (RFC 8314 3.3). `smtps` is implicit TLS here, although
-# django-environ reads it as STARTTLS: a client that waits for a greeting on port 465 waits until its time-out.
-_SMTP = {"smtp": ({}, 25), "smtp+tls": ({"EMAIL_USE_TLS": True}, 587)}
-_SMTP |= dict.fromkeys(("smtps", "smtp+ssl"), ({"EMAIL_USE_SSL": True}, 465))
-_REDIS_OPTIONS = {"ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile"}
-_WRONG_PORT = {
-    ("smtps", 587): "port 587 expects STARTTLS: write smtp+tls://",
-    ("smtp+ssl", 587): "port 587 expects STARTTLS: write smtp+tls://",
-    ("smtp+tls", 465): "port 465 expects TLS from the start: write smtps://",
-    ("smtp", 465): "port 465 expects TLS from the start: write smtps://",
-}
+ENCODE = "In a user name or password write / as %2F, ? as %3F, # as %23, @ as %40 and % as %25."
 
 
 def refused(name: str, expected: str) -> ImproperlyConfigured:
@@ -225,7 +210,7 @@ def env_origins(name: str) -> list[str]:
     """
     origins = [re.sub(r"^(https://[^/]*):443$|^(http://[^/]*):80$", r"\1\2", origin.rstrip("/").lower()) for origin in env_list(name)]
     for origin in origins:
-        url = _split(name, origin.replace("://*.", "://", 1), ("https", "http"), example="https://pki.example.com")
+        url = split_url(name, origin.replace("://*.", "://", 1), ("https", "http"), example="https://pki.example.com")
         if url.path or url.query or url.username is not None:
             raise refused(name, "must list origins, such as https://pki.example.com, without a path, separated by commas.")
     return origins
@@ -267,7 +252,7 @@ def env_address(name: str, default: str = "", *, schemes: Sequence[str], example
     """Return the address of a server that has no path, without a slash at its end; an empty value is the default."""
     value = env_str(name) or default
     if value:
-        url = _split(name, value, schemes, example=example)
+        url = split_url(name, value, schemes, example=example)
         if url.path.strip("/") or url.query or url.username is not None:
             raise refused(name, f"must have neither credentials nor path nor query, as in {example}.")
     return value.rstrip("/")
@@ -277,7 +262,7 @@ def env_endpoint(name: str, *, example: str) -> str:
     """Return the address of a service elsewhere, with or without a path; "" where it is not set. Credentials are a setting of their own."""
     value = env_str(name)
     if value:
-        url = _split(name, value, ("https", "http"), example=example)
+        url = split_url(name, value, ("https", "http"), example=example)
         if url.query or url.username is not None:
             raise refused(name, f"must have neither credentials nor a query, as in {example}.")
     return value.rstrip("/")
@@ -293,7 +278,7 @@ def env_witnesses(name: str) -> list[str]:
             WitnessKey.parse(key)
         except NoteRefused as exc:
             raise refused(name, f"{expected}https://witness.example. {exc}") from None
-        _split(name, url.strip(), ("https", "http"), example="https://witness.example")
+        split_url(name, url.strip(), ("https", "http"), example="https://witness.example")
     return witnesses
 
 
@@ -377,82 +362,12 @@ def env_together(name: str, value: object, other: str, other_value: object) -> N
         raise refused(name, f"needs {other} beside it.")
 
 
-def env_database(name: str) -> dict[str, Any]:
-    """Django's settings for the PostgreSQL database that a URL names."""
-    example = "postgres://portal:password@db/portal"
-    value = needed(name, env_secret(name), example=example)
-    if not re.match(r"(postgres|postgresql|psql|pgsql)://", value, re.IGNORECASE):
-        raise refused(name, f"must name a PostgreSQL database in production, for example {example}; SQLite is the embedded default only.")
-    _no_reserved_character(name, value)
-    try:
-        found: dict[str, Any] = environ.Env.db_url_config(value)
-    except (ValueError, ImproperlyConfigured):
-        raise refused(name, f"must be a URL such as {example}. {_ENCODE}") from None
-    if not found["NAME"]:
-        raise refused(name, f"must end with the name of the database, as in {example}.")
-    known = {"assume_role", *(option.keyword.decode() for option in Conninfo.get_defaults())}
-    if not found.get("OPTIONS", {}).keys() <= known:
-        raise refused(name, "has an option behind the ? that PostgreSQL's client does not know.")
-    return found
-
-
-def env_redis(name: str) -> str:
-    """Return the URL of the broker."""
-    example = "redis://portal:password@redis:6379/0"
-    value = needed(name, env_secret(name), example=example)
-    url = _split(name, value, ("redis", "rediss"), example=example)
-    if not re.fullmatch(r"/?[0-9]{0,3}", url.path):
-        raise refused(name, f"must end with the number of a Redis database, as in {example}.")
-    options = dict(parse_qsl(url.query, keep_blank_values=True))
-    if not options.keys() <= _REDIS_OPTIONS:
-        raise refused(name, f"may have only these options behind a ?: {', '.join(sorted(_REDIS_OPTIONS))}.")
-    if options and url.scheme.lower() != "rediss":
-        raise refused(name, "has options of TLS, which need rediss:// at its beginning.")
-    if options.get("ssl_cert_reqs", "required").upper().removeprefix("CERT_") not in ("NONE", "OPTIONAL", "REQUIRED"):
-        raise refused(name, "must have none, optional or required as its ssl_cert_reqs.")
-    for option in options.keys() & {"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"}:
-        try:
-            Path(options[option]).open("rb").close()
-        except (OSError, ValueError) as exc:
-            why = exc.strerror if isinstance(exc, OSError) else "it is no path"
-            raise refused(name, f"must name a file that this process can read as its {option}: {why}.") from None
-    return value
-
-
-def env_smtp(name: str) -> dict[str, Any]:
-    """Django's EMAIL_* settings of a mail URL."""
-    example = "smtp+tls://user:password@mail.example.com:587"
-    value = needed(name, env_secret(name), example=example)
-    if value in {"consolemail://", "consolemail:"}:
-        return {"EMAIL_BACKEND": "django.core.mail.backends.console.EmailBackend"}
-    if value.startswith("filemail:///"):
-        folder = unquote(urlsplit(value).path)
-        if Path(folder).exists() and not Path(folder).is_dir():
-            raise refused(name, "must name a folder behind filemail://; something else is there.")
-        return {"EMAIL_BACKEND": "django.core.mail.backends.filebased.EmailBackend", "EMAIL_FILE_PATH": folder}
-    url = _split(name, value, tuple(_SMTP), example=example)
-    security, usual_port = _SMTP[url.scheme]
-    port = url.port or usual_port
-    if wrong := _WRONG_PORT.get((url.scheme, port)):
-        raise refused(name, f"has a scheme and a port that do not belong together: {wrong}.")
-    if url.path.strip("/") or url.query:
-        raise refused(name, f"must have neither path nor query, as in {example}. {_ENCODE}")
-    return {
-        "EMAIL_BACKEND": "certs.notifications.delivery.smtp.PatientEmailBackend",
-        "EMAIL_HOST": url.hostname,
-        "EMAIL_PORT": port,
-        "EMAIL_HOST_USER": unquote(url.username or ""),
-        "EMAIL_HOST_PASSWORD": unquote(url.password or ""),
-        **security,
-    }
-
-
-def _split(name: str, value: str, schemes: Sequence[str], *, example: str) -> SplitResult:
+def split_url(name: str, value: str, schemes: Sequence[str], *, example: str) -> SplitResult:
     """Return the parts of a URL whose scheme, host and port are sound. The parser's own errors repeat the value, so they end here."""
     scheme, separator, _ = value.partition("://")
     if not separator or scheme.lower() not in schemes:
         raise refused(name, f"must start with {' or '.join(f'{one}://' for one in schemes)}, as in {example}.")
-    _no_reserved_character(name, value)
+    refuse_reserved_characters(name, value)
     try:
         url = urlsplit(value)
         sound = url.hostname is not None and (url.port is None or url.port > 0)
@@ -460,12 +375,12 @@ def _split(name: str, value: str, schemes: Sequence[str], *, example: str) -> Sp
         sound = False
     host = url.netloc.rpartition("@")[2] if sound else ""
     if not sound or not is_host(re.sub(r":[0-9]+$", "", host)):
-        raise refused(name, f"must be a URL with a host name and, if at all, a numeric port, as in {example}. {_ENCODE}")
+        raise refused(name, f"must be a URL with a host name and, if at all, a numeric port, as in {example}. {ENCODE}")
     return url
 
 
-def _no_reserved_character(name: str, value: str) -> None:
+def refuse_reserved_characters(name: str, value: str) -> None:
     """Refuse a URL whose user name or password has one of / ? # unencoded, which would end the authority (RFC 3986 3.2)."""
     _, *rest = re.split(r"[/?#]", value.partition("://")[2], maxsplit=1)
     if (rest and "@" in rest[0]) or "#" in value or re.search(r"\s", value):
-        raise refused(name, f"is no URL that can be read without doubt. {_ENCODE}")
+        raise refused(name, f"is no URL that can be read without doubt. {ENCODE}")

@@ -6,7 +6,6 @@ from pkiportal.env import (
     env_address,
     env_bool,
     env_certificates,
-    env_database,
     env_endpoint,
     env_folder,
     env_hosts,
@@ -14,10 +13,8 @@ from pkiportal.env import (
     env_name,
     env_origins,
     env_other_name,
-    env_redis,
     env_roles,
     env_secret,
-    env_smtp,
     env_str,
     env_together,
     env_token,
@@ -26,6 +23,7 @@ from pkiportal.env import (
     host_of,
     needed,
 )
+from pkiportal.env_services import env_database, env_redis, env_smtp
 from pkiportal.settings.base import *  # noqa: F403 - Django's way of layering settings
 from pkiportal.settings.base import BASE_DIR
 
