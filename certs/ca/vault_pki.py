@@ -51,7 +51,7 @@ BACKDATE = timedelta(seconds=30)  # the engine's own default
 ROLE_CHECKED_EVERY = 60.0  # seconds
 MOST_READS = 20_000  # certificates of others that a process remembers, some kilobytes each
 # What a role must not do: each would let something other than the order decide, or hide what was signed.
-_FORBIDDEN_ROLE = {"use_csr_sans": True, "use_csr_common_name": True, "no_store": True}
+_FORBIDDEN_ROLE = ("use_csr_sans", "use_csr_common_name", "no_store")
 
 
 def _end(order: Order) -> dict[str, str]:
@@ -104,15 +104,16 @@ class VaultPKIClient(CAClient):
         }
         csr = csr_pem(order.csr_der)
 
-        def sign(client: hvac.Client) -> Any:
-            return client.secrets.pki.sign_certificate(self.role, csr, order.common_name, extra_params=extra, mount_point=self.mount)
+        def sign(client: hvac.Client) -> bytes:
+            reply = client.secrets.pki.sign_certificate(self.role, csr, order.common_name, extra_params=extra, mount_point=self.mount)
+            return _der(reply["data"]["certificate"])
 
         # 4. What went wrong decides whether the order may be sent again or must be looked up first.
         try:
-            reply = self._session.call(sign)
-            return Issued(order.order_ref, _der(reply["data"]["certificate"]), chain)
+            return Issued(order.order_ref, self._session.call(sign), chain)
         except KeyBackendUnavailable as exc:
-            # A sealed engine, or one that was not reached, has signed nothing; any other failure may have come after the signature.
+            # A sealed engine, or one that was not reached, has signed nothing. Any other failure, as an answer that cannot be
+            # read, may have come after the signature.
             clean_no = "sealed" in str(exc) or "ConnectTimeout" in str(exc)
             return NotSent(order.order_ref, str(exc)) if clean_no else Unknown(order.order_ref, str(exc))
         except KeyNotPermitted as exc:  # about the rights of our login, not about the order
@@ -121,8 +122,6 @@ class VaultPKIClient(CAClient):
             return Refused(order.order_ref, "ca_refused", str(exc))
         except KeyBackendError as exc:
             return NotSent(order.order_ref, str(exc))
-        except (KeyError, TypeError, ValueError) as exc:
-            return Unknown(order.order_ref, f"unreadable answer ({type(exc).__name__})")
 
     def _check_role(self) -> None:
         """Read the role again when the last time is a minute ago. Raises ImproperlyConfigured for
@@ -130,8 +129,12 @@ class VaultPKIClient(CAClient):
         """
         if time.monotonic() < self._role_checked_at + ROLE_CHECKED_EVERY:
             return
-        role = self._session.call(lambda c: c.secrets.pki.read_role(self.role, mount_point=self.mount))["data"]
-        wrong = [name for name, bad in _FORBIDDEN_ROLE.items() if bool(role.get(name)) is bad]
+
+        def read(client: hvac.Client) -> list[str]:
+            role = client.secrets.pki.read_role(self.role, mount_point=self.mount)["data"]
+            return [name for name in _FORBIDDEN_ROLE if role[name]]
+
+        wrong = self._session.call(read)
         if wrong:
             settings = " ".join(f"{name}=false" for name in wrong)
             raise ImproperlyConfigured(
@@ -190,11 +193,11 @@ class VaultPKIClient(CAClient):
 
     def _alive(self, serial: str) -> _Read | None:
         """Return the certificate as the engine has it now; None once it was revoked or tidied there."""
-        data = self.read(serial)
-        if data is None or data.get("revocation_time"):
+        entry = self.read(serial)
+        if entry is None or entry.revoked_at:
             return None
         try:
-            certificate = x509.load_pem_x509_certificate(data["certificate"].encode())
+            certificate = x509.load_pem_x509_certificate(entry.pem)
             spki = spki_sha256(certificate.public_key())
         except (ValueError, UnsupportedAlgorithm):
             return None  # nothing that was signed for an order of ours
@@ -225,23 +228,33 @@ class VaultPKIClient(CAClient):
             self._revoke(double.serial_number)
         return Issued(order.order_ref, matching[0].der, self.chain()) if matching else None
 
-    def read(self, serial: str) -> dict[str, Any] | None:
+    def read(self, serial: str) -> _Entry | None:
         """Return what the engine has about a serial number of its list; None when it was tidied away since."""
+
+        def read(client: hvac.Client) -> _Entry:
+            data = client.secrets.pki.read_certificate(serial, mount_point=self.mount)["data"]
+            revoked_at = data.get("revocation_time")
+            return _Entry(data["certificate"].encode(), datetime.fromtimestamp(revoked_at, UTC) if revoked_at else None)
+
         try:
-            answer = self._session.call(lambda c: c.secrets.pki.read_certificate(serial, mount_point=self.mount))
+            return self._session.call(read)
         except KeyNotFound:
             return None
-        data: dict[str, Any] = answer["data"]
-        return data
 
     def _listed(self, path: str) -> dict[str, str]:
         """Return the serial numbers of a list: as the portal writes them -> as the engine does."""
+
+        def read(client: hvac.Client) -> dict[str, str]:
+            listed = client.list(f"{self.mount}/{path}")
+            # None is hvac's word for a list that is empty. Whatever else is no list must not pass for one: an order that
+            # "is not there" is signed once more.
+            texts = () if listed is None else listed["data"]["keys"]
+            return {f"{int(text.replace(':', '').replace('-', ''), 16):x}": text for text in texts}
+
         try:
-            listed = self._session.call(lambda c: c.list(f"{self.mount}/{path}"))
+            return self._session.call(read)
         except KeyNotFound:
             return {}
-        texts = listed["data"]["keys"] if listed else ()
-        return {f"{int(text.replace(':', '').replace('-', ''), 16):x}": text for text in texts}
 
     def _unknown_serials(self) -> list[str]:
         by_hex = self._listed("certs")
@@ -251,11 +264,11 @@ class VaultPKIClient(CAClient):
     def unknown_certificates(self) -> Iterable[bytes]:
         try:
             for text in self._unknown_serials():
-                data = self.read(text)
-                if data is None or data.get("revocation_time"):
+                entry = self.read(text)
+                if entry is None or entry.revoked_at:
                     continue
                 try:
-                    certificate = x509.load_pem_x509_certificate(data["certificate"].encode())
+                    certificate = x509.load_pem_x509_certificate(entry.pem)
                     is_ca = _is_ca(certificate)
                 except ValueError:  # the others are reported all the same
                     log.warning("%s lists %s, which cannot be read", self.mount, text)
@@ -273,9 +286,9 @@ class VaultPKIClient(CAClient):
             by_hex = self._listed("certs/revoked")
             good = Certificate.objects.filter(issuer__alias=self.alias, status=Certificate.Status.GOOD, serial_number__in=by_hex)
             for serial in good.values_list("serial_number", flat=True):
-                data = self.read(by_hex[serial])
-                if data is not None and (at := data.get("revocation_time")):
-                    yield RevokedThere(int(serial, 16), datetime.fromtimestamp(at, UTC))
+                entry = self.read(by_hex[serial])
+                if entry is not None and entry.revoked_at:
+                    yield RevokedThere(int(serial, 16), entry.revoked_at)
         except KeyBackendError as exc:
             raise CAUnreachable(str(exc)) from exc
 
@@ -297,14 +310,17 @@ class VaultPKIClient(CAClient):
         self._session.call(lambda c: c.secrets.pki.revoke_certificate(text, mount_point=self.mount))
 
     def chain(self) -> tuple[bytes, ...]:
+        def read(client: hvac.Client) -> tuple[bytes, ...]:
+            pki = client.secrets.pki
+            # ca_chain is the whole chain; an engine whose issuer is the root itself shows it in ca/pem alone.
+            pem = pki.read_ca_certificate_chain(mount_point=self.mount) or pki.read_ca_certificate(mount_point=self.mount)
+            return tuple(c.public_bytes(Encoding.DER) for c in x509.load_pem_x509_certificates(pem.encode()))
+
         if self._chain is None:
             try:
-                # cert/ca_chain is the whole chain; an engine whose issuer is the root itself shows it in cert/ca alone
-                pem = self._session.call(lambda c: c.secrets.pki.read_ca_certificate_chain(mount_point=self.mount))
-                pem = pem or self._session.call(lambda c: c.secrets.pki.read_ca_certificate(mount_point=self.mount))
+                self._chain = self._session.call(read)
             except KeyBackendError as exc:
                 raise CAUnreachable(str(exc)) from exc
-            self._chain = tuple(c.public_bytes(Encoding.DER) for c in x509.load_pem_x509_certificates(pem.encode()))
         return self._chain
 
     def is_working(self) -> bool:
@@ -315,6 +331,13 @@ class VaultPKIClient(CAClient):
             return self._session.may_write(f"{self.mount}/sign/{self.role}")
         except (KeyBackendError, ImproperlyConfigured):
             return False
+
+
+class _Entry(NamedTuple):
+    """What the engine has about one serial number."""
+
+    pem: bytes
+    revoked_at: datetime | None
 
 
 class _Read(NamedTuple):

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
+import hvac
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.asymmetric import padding as paddings
@@ -18,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key, lo
 
 from keys.backends.base import Capabilities, KeyBackend, KeyInfo, KeyRef, attempt, check_latest
 from keys.backends.private_keys import remote_private_key
-from keys.backends.vault_session import VaultSession
+from keys.backends.vault_session import FAILURES, VaultSession, translated
 from keys.errors import (
     KeyBackendError,
     KeyBackendUnavailable,
@@ -96,10 +97,14 @@ class VaultKeyBackend(KeyBackend):
 
     def find(self, name: str, *, key_id: UUID) -> KeyInfo | None:
         try:
-            data = self.session.call(lambda c: c.secrets.transit.read_key(name, mount_point=self.mount))["data"]
+            data = self._read(name)
         except KeyNotFound:
             return None
-        return self._info(name, data, int(data["latest_version"]), key_id)
+        # Not within the `try`: a key that is there without its latest version is no key that is absent.
+        return self._info(name, data, None, key_id)
+
+    def _read(self, name: str) -> dict[str, Any]:
+        return self.session.call(lambda c: dict(c.secrets.transit.read_key(name, mount_point=self.mount)["data"]))
 
     def private_key(self, ref: KeyRef) -> Any:
         def sign(message: bytes, padding: Any, algorithm: Any) -> bytes:
@@ -109,8 +114,7 @@ class VaultKeyBackend(KeyBackend):
         return remote_private_key(load_der_public_key(ref.spki_der) if ref.spki_der else self._public_key(ref), sign)
 
     def _public_key(self, ref: KeyRef) -> Any:
-        data = self.session.call(lambda c: c.secrets.transit.read_key(ref.name, mount_point=self.mount))["data"]
-        return self._info(ref.name, data, ref.version, ref.key_id).public_key
+        return self._info(ref.name, self._read(ref.name), ref.version, ref.key_id).public_key
 
     def sign_many(self, ref: KeyRef, messages: Sequence[bytes]) -> list[bytes]:
         """Sign up to 500 messages in one call: eleven times the rate of single calls."""
@@ -136,8 +140,13 @@ class VaultKeyBackend(KeyBackend):
             options |= {"hash_algorithm": _HASHES[algorithm.name], "prehashed": prehashed, "marshaling_algorithm": "asn1"}
         options |= _rsa_options(padding)
         batch = [{"input": base64.b64encode(message).decode()} for message in messages]
-        answer = self.session.call(lambda c: c.secrets.transit.sign_data(ref.name, batch_input=batch, **options))
-        return [_signature(result, ref) for result in answer["data"]["batch_results"]]
+
+        def sign(client: hvac.Client) -> list[bytes]:
+            results = client.secrets.transit.sign_data(ref.name, batch_input=batch, **options)["data"]["batch_results"]
+            # A signature belongs to a message by its place only.
+            return [_signature(result, ref) for _message, result in zip(messages, results, strict=True)]
+
+        return self.session.call(sign)
 
     def rotate(self, ref: KeyRef, *, from_version: int, key_id: UUID) -> KeyInfo:
         """Rotate. Vault makes the version after its latest, whatever that is, so the version is read before and after."""
@@ -163,7 +172,7 @@ class VaultKeyBackend(KeyBackend):
 
     def exists(self, name: str) -> bool:
         try:
-            self.session.call(lambda c: c.secrets.transit.read_key(name, mount_point=self.mount))
+            self._read(name)
         except KeyNotFound:
             return False
         return True
@@ -188,8 +197,15 @@ class VaultKeyBackend(KeyBackend):
                 next_step="Compare the role's policy with docs/vault/.",
             )
 
-    def _info(self, name: str, data: dict[str, Any], version: int, key_id: UUID) -> KeyInfo:
-        """Return one version of the key that `data` describes. Versions are compared as integers: as text "9" would follow "10"."""
+    def _info(self, name: str, data: dict[str, Any], version: int | None, key_id: UUID) -> KeyInfo:
+        """Return one version, or the latest, of the key that `data` describes. Raises KeyBackendError, also for what cannot be read."""
+        try:
+            # Versions are compared as integers: as text "9" would follow "10".
+            return self._version(name, data, int(data["latest_version"]) if version is None else version, key_id)
+        except FAILURES as exc:
+            raise translated(exc, self.session.url) from exc
+
+    def _version(self, name: str, data: dict[str, Any], version: int, key_id: UUID) -> KeyInfo:
         locator = f"{self.mount}/keys/{name}"
         spec = _SPECS.get(data["type"])
         one = data["keys"].get(str(version))
@@ -232,4 +248,4 @@ def _signature(result: dict[str, Any], ref: KeyRef) -> bytes:
     _, version, encoded = result["signature"].split(":")
     if version != f"v{ref.version}":
         raise KeyMismatch(f"Vault signed with {version} of {ref.locator}, not with version {ref.version}.")
-    return base64.b64decode(encoded)
+    return base64.b64decode(encoded, validate=True)

@@ -86,8 +86,9 @@ class VaultSession:
         self.login_again_at, self._login_pause = 0.0, FIRST_LOGIN_PAUSE
 
     def call(self, act: Callable[[hvac.Client], T]) -> T:
-        """Run `act` with a logged-in client. Raises KeyBackendError for whatever Vault or the network does,
-        also for an answer that cannot be read.
+        """Run `act` with a logged-in client. Raises KeyBackendError for whatever Vault or the network does.
+
+        `act` takes from the answer what is needed: then an answer that cannot be read is such an error too.
         """
         try:
             token = self._valid_token()
@@ -108,12 +109,16 @@ class VaultSession:
 
         A policy without `sys/capabilities-self` says nothing, so the work itself will show it.
         """
+
+        def ask(client: hvac.Client) -> bool:
+            answer = client.sys.get_capabilities(paths=list(paths))
+            data = answer.get("data") or answer
+            return all(_WRITING & set(data.get(path) or ()) for path in paths)
+
         try:
-            answer = self.call(lambda c: c.sys.get_capabilities(paths=list(paths)))
+            return self.call(ask)
         except KeyNotPermitted:
             return True
-        data = answer.get("data") or answer
-        return all(_WRITING & set(data.get(path) or ()) for path in paths)
 
     def _lives(self, token: str) -> bool:
         """Return whether the token is valid after a 403, which means that it is gone or that it may not do this: look the token up."""
@@ -205,7 +210,7 @@ class VaultSession:
         except (hvac.exceptions.Forbidden, hvac.exceptions.InvalidRequest):  # gone, or past its greatest age
             self._log_in()
             return
-        except (requests.RequestException, hvac.exceptions.VaultError, OSError) as exc:
+        except FAILURES as exc:
             rest = self.ends_at - asked_at
             if rest <= 0:
                 raise

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from django.conf import settings
 
 from certs.ca import rest
-from certs.ca.base import Issued, NotSent, Order
+from certs.ca.base import CAUnreachable, Issued, NotSent, Order, RevocationOrder, Unknown
 from certs.ca.known import known_serials
 from certs.ca.vault_pki import VaultPKIClient
+from certs.enums import RevocationReason
 from certs.models import QuarantinedCertificate
 from certs.requests.submit import Requester, submit_many
 from certs.x509.asn1.pem import serial_of
@@ -19,7 +20,7 @@ from db.clock import database_now
 from keys.backends import vault_session
 from tests.certs.requests.test_outcomes import MakeSpec
 from tests.contracts.test_ca_client import make_order
-from tests.faults.wire import wired
+from tests.faults.wire import Fault, Wire, wired
 from tests.keys.backends.test_vault_policies import Mounts, mounts
 from tests.portal.elsewhere import ROLE, pki_engine
 
@@ -142,3 +143,61 @@ def test_rights_that_are_gone_hold_the_order_and_are_seen_by_the_probe(mounts: M
     mounts.vault.sys.create_or_update_policy(name, mounts.policy("pki"))
     assert client.is_working() is True
     assert isinstance(client.issue_many([make_order()])[0], Issued)
+
+
+BODIES = [b"<html>", b"{}", b"[]", b'{"data": null}', b'{"data": {}}', b'{"data": {"keys": 1, "certificate": 1}}']
+
+
+@pytest.fixture
+def wire(engine: dict[str, Any], vault_access: Any) -> Iterator[Wire]:
+    with wired(vault_access.address, ca_file=engine["ca_cert"]) as wire:
+        yield wire
+
+
+def client_behind(wire: Wire, engine: dict[str, Any]) -> VaultPKIClient:
+    """A client of the CA that is logged in already and has read nothing else."""
+    client = VaultPKIClient("vault-pki", url=wire.url, **engine)
+    client.read("7f:ff")
+    return client
+
+
+def answering(wire: Wire, part: str, body: bytes) -> None:
+    wire.decide = lambda _method, path: Fault(body=body) if part in path else None
+
+
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize(("part", "outcome"), [("/roles/", NotSent), ("/ca_chain", NotSent), ("/sign/", Unknown)])
+def test_reply_that_cannot_be_read_decides_nothing_about_an_order(
+    part: str, outcome: type, body: bytes, engine: dict[str, Any], wire: Wire, make_order: MakeOrder
+) -> None:
+    """What a gateway before the engine says instead. A signature may have been made behind it, so it is looked up."""
+    client = client_behind(wire, engine)
+    answering(wire, part, body)
+    (told,) = client.issue_many([make_order()])
+    assert type(told) is outcome
+    if part == "/roles/":
+        assert client.is_working() is False
+
+
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("part", ["/certs", "/cert/"])
+def test_list_that_cannot_be_read_is_not_an_empty_list(
+    part: str, body: bytes, engine: dict[str, Any], wire: Wire, make_order: MakeOrder
+) -> None:
+    """An order that "is not there" would be signed once more."""
+    order, revoked = make_order(), make_order()
+    other = VaultPKIClient("vault-pki", url=wire.url, **engine)
+    other.issue_many([order])
+    number = int(serial(other.issue_many([revoked])[0]), 16)
+    other.revoke(RevocationOrder(number, RevocationReason.UNSPECIFIED, database_now()))  # an empty list is a 404, whatever else is said
+    client = client_behind(wire, engine)
+    answering(wire, part, body)
+    with pytest.raises(CAUnreachable, match="unreadable"):
+        client.find(order)
+    (found,) = client.find_many([order])
+    assert isinstance(found, Unknown)
+    with pytest.raises(CAUnreachable, match="unreadable"):
+        list(client.unknown_certificates())
+    if part == "/certs":
+        with pytest.raises(CAUnreachable, match="unreadable"):
+            list(client.revoked_certificates())
