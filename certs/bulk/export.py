@@ -97,6 +97,7 @@ def _entry_now(name: str) -> zipfile.ZipInfo:
 
 
 def _entry(name: str, certificate: Certificate) -> zipfile.ZipInfo:
+    # With the time of the certificate: made twice, the file has the same entries. Readable for all, as certificates are public.
     entry = zipfile.ZipInfo(name, date_time=certificate.issued_at.timetuple()[:6])
     entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
     return entry
@@ -130,6 +131,7 @@ class Download:
 
 def download(order: BulkOrder, form: str, *, authority: Authority) -> Download:
     """Return what `file_of` returns, and record the download of certificates (one `certificate:downloaded` event)."""
+    # Before the first byte: a download that breaks off has sent some of the certificates.
     found = file_of(order, form, authority=authority)
     if form != "problems.csv":
         _note(order, form, authority)

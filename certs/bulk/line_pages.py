@@ -151,6 +151,7 @@ def lines_page(
     """Return the lines of `show`, in the order of `sort`, after the line of that number. A keyset page: no counting, no offset."""
     rows = lines_of_teams(order, teams).filter(_which(order, show))
     found: list[BulkItem] = []
+    # One line more than is shown tells whether there is a next page, without counting 50,000.
     for part in _parts(order, rows, show, sort, after):
         found += part.defer("csr_der")[: size + 1 - len(found)]
         if len(found) > size:
@@ -210,6 +211,7 @@ def all_lines(order: BulkOrder, show: Show = Show.ALL, *, teams: Teams) -> Itera
 
 def line_batches(order: BulkOrder, show: Show, *, teams: Teams) -> Iterator[list[SeenLine]]:
     """Return the same lines a batch at a time, so that memory stays flat."""
+    # After the last number, not by offset: lines change their state while a file is sent, and none may come twice.
     after = 0
     while True:
         rows = list(lines_of_teams(order, teams).filter(_which(order, show), number__gt=after).order_by("number").defer("csr_der")[:BATCH])
@@ -273,11 +275,13 @@ def _text_of(order: BulkOrder, column: str, number: int) -> str:
 
 
 def _seen(order: BulkOrder, items: Sequence[BulkItem]) -> list[SeenLine]:
+    # A fixed number of queries for a page, whatever is on it.
     made = CertificateRequest.objects.filter(bulk_item__in=[item.pk for item in items])
     requests = {row.bulk_item_id: row for row in made.select_related("key", "issuer")}
     issued = [row.pk for row in requests.values() if row.state == S.COMPLETED]
     certificates = {row.request_id: row for row in Certificate.objects.filter(request__in=issued).select_related("issuer", "team")}
     by_request = waiting_reasons(requests.values())
+    # Why a line waits is looked up only for lines without a request; the others have their own reason.
     begun = {item.number for item in items if item.pk in requests or item.outcome not in chosen_outcomes(order)}
     by_line = waiting_reasons_of_lines(order, {item.number for item in items} - begun) if order.state == BulkOrder.State.RUNNING else {}
     seen = []

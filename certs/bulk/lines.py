@@ -29,6 +29,7 @@ def spec_to_json(spec: CertificateSpec | None) -> dict[str, Any] | None:
 
 def spec_of(item: BulkItem) -> CertificateSpec:
     """Return the specification of a readable line."""
+    # From JSON, which has neither tuples nor dates. Octets have columns of their own: base64 would take a third more.
     spec = item.spec or {}
     spki = bytes(item.spki_der)
     return CertificateSpec(

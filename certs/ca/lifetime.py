@@ -70,6 +70,7 @@ def ending_of(issuer: Issuer, validity: Validity, *, now: datetime) -> Ending | 
     The policy judges the validity that was requested; the CA's end only shortens it (RFC 5280 6.1:
     a path is valid while each certificate of it is).
     """
+    # What a CA elsewhere would do near its end is not known here.
     if issuer.certificate_der is None:
         return None
     asked_end = end_of_day(validity.not_after) if validity.not_after else now + timedelta(days=validity.days or 0)

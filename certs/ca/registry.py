@@ -84,6 +84,7 @@ def _build(alias: str) -> CAClient:
 def _built(alias: str, config: dict[str, Any]) -> CAClient:
     build: Callable[..., CAClient] = _class_of(alias, config)
     try:
+        # The credential is read as late as here, in the process that uses the CA.
         return build(alias, **(options_with_credential(config) if "CREDENTIAL" in config else config.get("OPTIONS", {})))
     except TypeError as exc:  # its text names options, never their values
         raise ImproperlyConfigured(f"The OPTIONS of the CA {alias!r} in CA_CLIENTS do not fit {config['CLIENT']}: {exc}") from exc
@@ -108,6 +109,7 @@ def _class_of(alias: str, config: Mapping[str, Any]) -> type[CAClient]:
 
 def capabilities_of(alias: str) -> Capabilities:
     """Return what a CA can do, without logging in to it: pages need this in processes that may not use the CA."""
+    # Read from the class where it says them, without building a client.
     config = _config_of(alias)
     try:
         stated = getattr(_class_of(alias, config), "capabilities", None) if config else None

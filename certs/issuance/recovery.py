@@ -115,6 +115,7 @@ def release_for_answering_cas(turn: Turn | None = None) -> int:
     """Resume what was held for a CA, for each CA that works again: some, and all when it has issued again. Needs the CA role."""
     turn = turn or Turn()
     released = 0
+    # Not for a CA whose circuit is open: nothing is sent there before its wrong certificate is revoked.
     held = CertificateRequest.objects.filter(held_since__isnull=False, state=S.CSR_CREATED)
     waiting = Issuer.objects.filter(pk__in=held.values("issuer"), circuit_opened_at__isnull=True)
     for issuer in waiting.filter(pk__in=turn.issuers).order_by("pk"):
@@ -259,6 +260,7 @@ def _settle_quarantined(wrong: QuarantinedCertificate, *, note: str) -> bool:
 
 @transaction.atomic
 def _count_failed_revocation(wrong: QuarantinedCertificate, error: str) -> None:
+    # Equal, not greater: one alert, which stays open until the certificate is revoked.
     tries = wrong.revocation_tries + 1
     QuarantinedCertificate.objects.filter(pk=wrong.pk).update(revocation_tries=tries, revocation_error=error[:500])
     if tries == REVOCATION_TRIES_BEFORE_ALARM:
@@ -342,6 +344,7 @@ def _clear(attempt: Attempt, turn: Turn) -> bool:
     order = order_for(request, request.csr, now=attempt.opened_at)
     try:
         found = client.find(order)
+        # The CA may still issue it: asked again by a later run.
         if isinstance(found, Pending):
             return False
         if found is None:
@@ -363,6 +366,7 @@ def _clear(attempt: Attempt, turn: Turn) -> bool:
 
 def _go_on_with_found(attempt: Attempt, found: Issued, order: Order) -> bool:
     """Resume a failed request whose own certificate is at the CA. Its next attempt looks the certificate up and adopts it."""
+    # Verified first: a request that is resumed for a wrong certificate would fail in the same way once more.
     request = attempt.request
     try:
         verify_result(found, order, request.issuer, now=database_now())

@@ -52,7 +52,9 @@ def correct_line(order: BulkOrder, number: int, cells: Mapping[str, str], *, aut
     item = order.items.select_related("team").filter(number=number).first()
     if item is None:
         raise NotFound("There is no such line.")
+    # 1. Read the cells before the transaction: the refusal of a secret has a record, which a rollback would remove.
     line = _read(item, {name: str(cells.get(name, "")) for name in CELLS}, authority=authority, channel=order.door)
+    # 2. Evaluate and write it while the draft is locked: it is not submitted with a line that was evaluated as another one.
     with transaction.atomic():
         draft_of(order)
         (judged,) = Judge(order, {"": item.team, item.team.slug: item.team}).items([(number, line)])

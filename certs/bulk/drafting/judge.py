@@ -81,6 +81,7 @@ def _suggestion(decision: Decision) -> dict[str, Any] | None:
 
 
 def _item(order: BulkOrder, number: int, line: Line, teams: Mapping[str, Team]) -> BulkItem:
+    # A line for a team that the requester does not belong to becomes one of the order's team, with the reason why it is refused.
     team, problem, spec = teams.get(line.owner), line.problem, line.spec
     if team is None:
         problem, spec = f"owner: you are not a member of a team {line.owner}. Leave it empty, or name a team of yours.", None
@@ -95,6 +96,7 @@ def _item(order: BulkOrder, number: int, line: Line, teams: Mapping[str, Team]) 
         spki_der=(spec.spki_der or b"") if spec else b"",
         given={column: recordable(text, most=2000) for column, text in line.given},
         notes=list(line.notes),
+        # Until `judge` has evaluated it; a line that cannot be read stays so.
         outcome=BulkItem.Outcome.INVALID,
         reason=recordable(problem, most=1000),
     )
@@ -111,6 +113,7 @@ def _digest(team_id: int, profile: str, names: Iterable[str]) -> bytes:
 
 def _living(common_names: Iterable[str]) -> dict[tuple[Any, ...], str]:
     """Return the certificates in force that have one of these names: (team, profile, names) -> cert_id."""
+    # Found by one name each, through the index of names; which have exactly the names of a line is compared in memory.
     sql = f"{_LIVING_WITH} WHERE {among_texts('m.name')} AND d.status = 'good' AND d.not_after > %s)"
     found: dict[str, tuple[int, str, set[str]]] = {}
     with connection.cursor() as cursor:

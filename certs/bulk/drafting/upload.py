@@ -32,8 +32,11 @@ def read_lines(data: bytes, *, filename: str, requester: Requester, mapped: Mapp
 
     A private key or token anywhere in it refuses the whole file; that is audited, and the text is kept nowhere.
     """
-    requester.check()  # before anything of the file is looked at
+    # 1. Before anything of the file is looked at. Its name is a text of a person too, which pages show later.
+    requester.check()
     refuse_secrets(filename, actor=requester.actor, team=requester.team.slug, field="file", channel=requester.channel)
+    # 2. Read it in a child process, which a hostile file may crash or exhaust. A thread of this process waits for the child, so
+    #    only a few are read at once.
     with turn(most=settings.PKI_BULK_READS_AT_ONCE), _secrets_on_record(requester, kind="secret in an upload", length=len(data)):
         rules = _rules(requester)
         return read_upload(
@@ -79,6 +82,7 @@ def lines_of_items(items: Sequence[Mapping[str, str]], *, requester: Requester) 
     if len(items) > limit:
         raise InputRefused(f"{len(items)} items are more than {limit}.", field="items", next_step="Send several orders.")
     rules = _rules(requester)
+    # All of it is scanned before a line is read: a refusal of a line quotes what is wrong with it.
     rows = [Row(number, tuple(item.get(column, "").strip() for column in COLUMNS)) for number, item in enumerate(items, start=1)]
     text = "\n".join(cell for row in rows for cell in row.cells)
     with _secrets_on_record(requester, kind="secret in a bulk order", length=len(text)):

@@ -60,6 +60,7 @@ def _prepared(
     issuer: Issuer, certificate: x509.Certificate, key: Key, reference: str, name: str, *, now: datetime
 ) -> tuple[IssuanceIntent, list[str]]:
     """Return the intent of the responder's certificate, and what the linter finds wrong with it."""
+    # A week for a period of three days: a CA whose key is away for days does not lose its responder at once.
     not_before = max(now - CLOCK_TOLERANCE, certificate.not_valid_before_utc).replace(microsecond=0)
     not_after = min(not_before + LONGEST_LIFE - timedelta(seconds=1), certificate.not_valid_after_utc)
     serial, spki = new_serial(), bytes(key.spki_der or b"")

@@ -33,6 +33,8 @@ def accept_external(
     request that come first, by request id.
     """
     # Where two teams send the same key at once, it belongs to the team of the older request.
+    # The rows of the keys are made where missing and locked, so that none of them is blocked before the commit. A key that the
+    # requester's own team has reported is refused to that team, though no officer has blocked it.
     owners = {request.spki_sha256: request.team.slug for request in reversed(requests)}
     rows, reported = read_together(recorded_keys(owners, now=now), reported_by_owner(owners))
     recorded = by_key(rows)
@@ -54,6 +56,7 @@ def accept_external(
 def accept_reused(work: UnitOfWork, requests: Sequence[CertificateRequest], *, now: datetime) -> None:
     """Move renewals that keep their key from approved to key_ready; to rejected where the key was blocked or destroyed since."""
     recorded = record_public_keys({request.spki_sha256: request.team.slug for request in requests}, now=now)
+    # As they are now: days may lie between the request and its approval.
     keys = by_key(select(Key, id={request.key_id for request in requests if request.key_id}))
     moves, rejections = [], []
     for request in requests:

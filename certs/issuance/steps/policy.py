@@ -109,6 +109,7 @@ def keep_evaluations(work: UnitOfWork, decided: Sequence[tuple[CertificateReques
 
     Returns the digests of the facts, by request id.
     """
+    # Every evaluation is kept, not the last one: a request may be evaluated under several versions before it ends.
     rows, uses = [], []
     for request, decision in decided:
         content, facts = decision.to_dict(), recorded(decision)

@@ -96,6 +96,7 @@ class _Walker:
 
     def _until_end_of_contents(self, tag: int, start: int, body: int, depth: int) -> tuple[Node, int]:
         """Read a constructed element of indefinite length (X.690 8.1.3.6)."""
+        # Only a constructed one can have it: the content of a primitive element may hold the two zero octets that would end it.
         if not tag & _CONSTRUCTED:
             raise NotDER("a primitive element has an indefinite length")
         children, position = [], body

@@ -119,6 +119,7 @@ class _Walker:
             if position > end:
                 raise NotDER("an element is longer than what holds it")
             node.children.append(child)
+        # Common tools write attributes in another order. That has one meaning only, so it is noted and not refused.
         if node.tag == SET and not in_set_order(node):
             self.deviations["a SET is not in order"] = None
 
@@ -269,5 +270,6 @@ def bits(node: Node) -> bytes:
 
 def key_identifier(spki: bytes) -> bytes:
     """Return SHA-1 over the octets of subjectPublicKey, of an SPKI that was parsed before (RFC 5280 4.2.1.2, method 1)."""
+    # SHA-1 only names the key; nothing relies on its strength.
     _, key = inside(spki)
     return hashlib.sha1(content(key)[1:], usedforsecurity=False).digest()

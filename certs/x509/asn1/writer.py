@@ -8,6 +8,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
 
+# RSA has NULL as its parameters (RFC 4055 5); the others must have none (RFC 5758 3.2, RFC 8410 3, RFC 9881 2).
 _ECDSA_BY_CURVE = {256: "300a06082a8648ce3d040302", 384: "300a06082a8648ce3d040303", 521: "300a06082a8648ce3d040304"}
 _RSA_SHA256 = "300d06092a864886f70d01010b0500"
 _BY_KIND: tuple[tuple[type, str], ...] = (

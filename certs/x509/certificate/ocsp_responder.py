@@ -49,6 +49,7 @@ def lint_responder(unsigned: UnsignedCertificate, *, issuer: x509.Certificate) -
     """Return what is wrong with a responder's TBS before it is signed, read back from its bytes."""
     certificate = x509.load_der_x509_certificate(assemble(unsigned, b"\x00"))
     values: dict[Any, Any] = {extension.oid: extension.value for extension in certificate.extensions}
+    # Nobody can revoke it effectively (nocheck), so its life is the limit of what a stolen key can do.
     wrong = []
     if certificate.not_valid_after_utc - certificate.not_valid_before_utc >= LONGEST_LIFE:
         wrong.append("validity: longer than 7 days")

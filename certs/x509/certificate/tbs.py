@@ -39,6 +39,7 @@ def _recorder(base: type, public_key: Any, placeholder: bytes) -> Any:
     """Return a private key object of the issuer's kind whose `sign` returns a placeholder: pyca's
     builder then encodes the TBS.
     """
+    # Every other operation is refused: this key must never be taken for one that signs.
     members: dict[str, Any] = dict.fromkeys(base.__abstractmethods__, _refuse)  # type: ignore[attr-defined]
     members |= {"public_key": lambda self: public_key, "sign": lambda self, *a, **k: placeholder}
     for name in ("key_size", "curve"):
@@ -144,6 +145,7 @@ def general_names(dns_names: tuple[str, ...], ip_addresses: tuple[str, ...]) -> 
 
 
 def _subject(common_name: str, organization: str) -> x509.Name:
+    # Beyond ub-common-name (64, RFC 5280 A.1) strict clients refuse the certificate; the name is in the SAN anyway.
     parts = [(NameOID.ORGANIZATION_NAME, organization), (NameOID.COMMON_NAME, common_name if len(common_name) <= 64 else "")]
     return x509.Name([x509.NameAttribute(oid, text) for oid, text in parts if text])
 
@@ -157,6 +159,7 @@ def assemble(unsigned: UnsignedCertificate, signature: bytes) -> bytes:
 
 def _algorithm_of(certificate_der: bytes, tbs: bytes) -> bytes:
     """Return the octets of the AlgorithmIdentifier, between the TBS and the placeholder signature."""
+    # Every AlgorithmIdentifier that pyca writes is short: one octet of length. Another one would be cut off without this check.
     start = certificate_der.index(tbs) + len(tbs)
     length = certificate_der[start + 1]
     if length >= 0x80:

@@ -72,6 +72,7 @@ def check_signature(key: PublicKeyTypes, algorithm: Node, signed: bytes, signatu
 
 def _verified(key: PublicKeyTypes, kind: str, algorithm: Node, signed: bytes, signature: bytes) -> bool:
     """Raises InvalidSignature; returns False where key and algorithm do not belong together."""
+    # The kind of the key decides which algorithms count: what the request names as its algorithm is not trusted alone.
     if isinstance(key, rsa.RSAPublicKey) and kind in _RSA:
         key.verify(signature, signed, padding.PKCS1v15(), _RSA[kind])
     elif isinstance(key, rsa.RSAPublicKey) and kind == _PSS:
