@@ -141,6 +141,10 @@ class RestCAClient(CAClient):
             raise NotFound(f"{self.url} never issued serial {order.serial_number:x}.")
         if response.status_code != 200:
             raise self._not_served(response, "to a revocation")
+        # A page of a gateway before the CA comes with 200 too. Counted as done, the inventory would be revoked while the CA's CRL
+        # is not, and nobody would ask again.
+        if not _body(response):
+            raise CAUnreachable(f"{self.url} answered a revocation with something unreadable", answered=True)
 
     def release(self, serial_number: int) -> None:
         response = self._ask("POST", "/api/v1/certificates/release", json={"serial_number": f"0x{serial_number:x}"})
@@ -149,7 +153,7 @@ class RestCAClient(CAClient):
         if response.status_code != 200:
             raise self._not_served(response, "to the release of a hold")
         # The other portal may have queued the release. Counted as done, the inventory would be good while the CA's CRL is not.
-        if _problem(response).get("status") != "good":
+        if _body(response).get("status") != "good":
             raise CAUnreachable(f"{self.url} accepted the release of a hold and has not done it yet", answered=True)
 
     def unknown_certificates(self) -> Iterable[bytes] | None:
@@ -182,7 +186,7 @@ class RestCAClient(CAClient):
             return None
         if response.status_code != 200:
             raise self._not_served(response, "when asked for a list")
-        return _problem(response)
+        return _body(response)
 
     def revoked_certificates(self) -> Iterable[RevokedThere] | None:
         """Return what is on the CRLs that its certificates name: every CA has those."""
@@ -288,7 +292,8 @@ def _reason(exc: Exception) -> str:
     return text.rsplit(": ", 1)[-1][:200]
 
 
-def _problem(response: requests.Response) -> dict[str, Any]:
+def _body(response: requests.Response) -> dict[str, Any]:
+    """Return the JSON object of a reply, {} where there is none."""
     try:
         body = response.json()
     except ValueError:
@@ -297,11 +302,11 @@ def _problem(response: requests.Response) -> dict[str, Any]:
 
 
 def _problem_detail(response: requests.Response) -> str:
-    return str(_problem(response).get("detail") or response.reason or "no reason given")[:300]
+    return str(_body(response).get("detail") or response.reason or "no reason given")[:300]
 
 
 def _problem_type(response: requests.Response) -> str:
-    return str(_problem(response).get("type", "")).rsplit(":", 1)[-1].rsplit("/", 1)[-1]
+    return str(_body(response).get("type", "")).rsplit(":", 1)[-1].rsplit("/", 1)[-1]
 
 
 def _retry_after(response: requests.Response) -> float | None:

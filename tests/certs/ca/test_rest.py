@@ -1,0 +1,62 @@
+"""A CA behind the REST API: a page of a gateway before it is no answer of the CA, though its status is 200."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from certs.access.api_tokens import create_token
+from certs.ca.base import CAUnreachable, Issued, Order, RevocationOrder, Unknown
+from certs.ca.rest import RestCAClient
+from certs.enums import RevocationReason
+from certs.models import Certificate, Team
+from certs.x509.asn1.pem import serial_of
+from db.clock import database_now
+from tests.cast import person
+from tests.contracts.test_ca_client import make_order, portal
+from tests.faults.wire import Fault, Wire, wired
+from tests.portal.fixtures import SYSTEM
+
+__all__ = ["make_order", "portal"]  # fixtures
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def wire(live_server: Any) -> Iterator[Wire]:
+    with wired(live_server.url) as wire:
+        yield wire
+
+
+@pytest.fixture
+def client(portal: Team, wire: Wire, settings: Any) -> RestCAClient:
+    settings.PKI_CA_API_INLINE = True
+    scopes = ["certificates:issue", "certificates:read", "certificates:revoke"]
+    _, secret = create_token(user=person("other-portal", team=portal), team=portal, name="other portal", scopes=scopes, actor=SYSTEM)
+    return RestCAClient("upstream", url=wire.url, token=secret)
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"null"])
+def test_page_of_a_gateway_confirms_nothing(body: bytes, client: RestCAClient, wire: Wire, make_order: Callable[..., Order]) -> None:
+    order = make_order()
+    (outcome,) = client.issue_many([order])
+    assert isinstance(outcome, Issued)
+    serial = serial_of(outcome.certificate_der)
+    assert serial is not None
+    # 1. In place of what the CA says: nothing is issued, is absent or is revoked.
+    wire.decide = lambda _method, _path: Fault(body=body)
+    assert isinstance(client.issue_many([order])[0], Unknown)
+    revocation = RevocationOrder(serial, RevocationReason.SUPERSEDED, database_now(), outcome.certificate_der)
+    for act in (
+        lambda: client.find(order),
+        lambda: client.revoke(revocation),
+        lambda: client.release(serial),
+        lambda: list(client.unknown_certificates() or ()),
+    ):
+        with pytest.raises(CAUnreachable):
+            act()
+    # 2. Asked again, the CA says it itself.
+    wire.decide = lambda _method, _path: None
+    client.revoke(revocation)
+    assert Certificate.objects.get().status == Certificate.Status.REVOCATION_PENDING
