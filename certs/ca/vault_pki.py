@@ -228,13 +228,13 @@ class VaultPKIClient(CAClient):
             self._revoke(double.serial_number)
         return Issued(order.order_ref, matching[0].der, self.chain()) if matching else None
 
-    def read(self, serial: str) -> _Entry | None:
+    def read(self, serial: str) -> Entry | None:
         """Return what the engine has about a serial number of its list; None when it was tidied away since."""
 
-        def read(client: hvac.Client) -> _Entry:
+        def read(client: hvac.Client) -> Entry:
             data = client.secrets.pki.read_certificate(serial, mount_point=self.mount)["data"]
             revoked_at = data.get("revocation_time")
-            return _Entry(data["certificate"].encode(), datetime.fromtimestamp(revoked_at, UTC) if revoked_at else None)
+            return Entry(data["certificate"].encode(), datetime.fromtimestamp(revoked_at, UTC) if revoked_at else None)
 
         try:
             return self._session.call(read)
@@ -333,7 +333,7 @@ class VaultPKIClient(CAClient):
             return False
 
 
-class _Entry(NamedTuple):
+class Entry(NamedTuple):
     """What the engine has about one serial number."""
 
     pem: bytes

@@ -18,7 +18,7 @@ from audit.models import AuditEvent
 from certs.ca.base import Issued, Order
 from certs.ca.registry import forget_clients, get_ca_client
 from certs.ca.rest import RestCAClient
-from certs.ca.vault_pki import VaultPKIClient
+from certs.ca.vault_pki import Entry, VaultPKIClient
 from certs.models import Certificate, Chain, IssuanceIntent, Issuer, OperatorAlert, Revocation, UnknownCertificate
 from certs.revocation.deliver import process_revocations
 from certs.spec import CertificateSpec
@@ -238,7 +238,7 @@ def test_vault_that_is_sealed_in_the_middle_leaves_what_was_found(
     serials = {engine.sign(f"unknown{number}.example.com") for number in range(4)}
     read, reads = VaultPKIClient.read, iter(range(100))
 
-    def sealed_meanwhile(self: VaultPKIClient, serial: str) -> dict[str, Any] | None:
+    def sealed_meanwhile(self: VaultPKIClient, serial: str) -> Entry | None:
         if next(reads) == 2:
             own_vault.seal()
         return read(self, serial)
