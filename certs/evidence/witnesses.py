@@ -13,7 +13,9 @@ from audit.transparency.witness import WitnessFailed, ask_witness, configured_wi
 from certs.enums import AlertKind
 from certs.notifications.alerts import close_alerts, raise_alert
 from db.clock import database_now
+from keys.bounded import BoundedCalls
 
+_calls = BoundedCalls(most=8)
 log = logging.getLogger(__name__)
 # A witness is asked every minute. One that was restarted is no alert.
 SILENT = timedelta(hours=1)
@@ -41,7 +43,7 @@ def ask_witnesses() -> int:
     cosigned = 0
     for witness in configured_witnesses():
         try:
-            cosigned += ask_witness(witness, now=database_now()) is not None
+            cosigned += ask_witness(witness, now=database_now(), calls=_calls) is not None
         except WitnessFailed as exc:
             log.warning("witness without a cosignature: %s", exc)
     now = database_now()

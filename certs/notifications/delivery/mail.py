@@ -40,6 +40,8 @@ RUN_LIMIT = timedelta(minutes=15)
 LEASE = RUN_LIMIT + timedelta(minutes=1)
 # The same for mails that do not wait for a worker: a conversation of ten replies ends before its lease.
 AT_ONCE_CONNECT_SECONDS, AT_ONCE_ANSWER_SECONDS = 5.0, 20.0
+# Opening, sending and closing each, however slowly the octets come: the alarm looks again while the server drips.
+AT_ONCE_WHOLE_SECONDS = 30.0
 AT_ONCE_LEASE, AT_ONCE_MOST = timedelta(minutes=4), 20
 # Runs at once: a mail server that hangs leaves a process of the worker for webhooks.
 RUNS = 2
@@ -87,7 +89,11 @@ def send_at_once(keys: Sequence[str]) -> int:
     mails = waiting().filter(dedup_key__in=keys)
     if not mails.filter(not_before__lte=database_now()).exists():
         return 0
-    connection = get_connection(timeout=AT_ONCE_CONNECT_SECONDS, answer_seconds=AT_ONCE_ANSWER_SECONDS)
+    connection = get_connection(
+        timeout=AT_ONCE_CONNECT_SECONDS,
+        answer_seconds=AT_ONCE_ANSWER_SECONDS,
+        whole_seconds=AT_ONCE_WHOLE_SECONDS,
+    )
     return _send_each(mails, connection, lease=AT_ONCE_LEASE, limit=AT_ONCE_MOST)
 
 

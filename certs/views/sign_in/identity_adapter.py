@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 import requests
 from allauth.core.exceptions import ImmediateHttpResponse
+from allauth.socialaccount import app_settings as socialaccount_settings
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from allauth.socialaccount.models import SocialApp, SocialLogin
 from allauth.socialaccount.providers.base.constants import AuthError, AuthProcess
@@ -25,8 +27,12 @@ from certs.errors import Conflict, NotFound, NotPermitted
 from certs.people.invitations import accept_with_identity
 from certs.views.client_ip import client_address
 from certs.views.sign_in.identity_provider import unreachable
+from keys.bounded import BoundedCalls, BoundedSession
 
 log = logging.getLogger(__name__)
+
+PROVIDER_SECONDS = 15.0
+_calls = BoundedCalls(most=8)
 
 
 class IdentityAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc] # allauth has no types
@@ -53,7 +59,10 @@ class IdentityAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc] # alla
         return [app]
 
     def get_requests_session(self) -> requests.Session:
-        session: requests.Session = super().get_requests_session()
+        """Return a session whose requests end in time: they are made by a web process, whose threads serve every page."""
+        session = BoundedSession(_calls, seconds=PROVIDER_SECONDS)
+        bounded = session.request
+        vars(session)["request"] = partial(bounded, timeout=socialaccount_settings.REQUESTS_TIMEOUT)
         if settings.PKI_OIDC_CA_BUNDLE:
             session.verify = settings.PKI_OIDC_CA_BUNDLE
         return session

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -14,6 +15,7 @@ import pytest
 from pytest_django import Settings
 
 from audit.models import Checkpoint, Cosignature, WitnessState
+from audit.transparency import witness as witness_module
 from audit.transparency.checkpoint import NoteRefused
 from audit.transparency.cosignature import WitnessKey
 from audit.transparency.notes import best_checkpoint, signed_note
@@ -21,9 +23,11 @@ from audit.transparency.sealer import seal, start_epoch
 from audit.transparency.witness import Witness, WitnessFailed, ask_witness, configured_witnesses
 from audit.verification.verify import verify
 from db.clock import database_now
+from keys.bounded import BoundedCalls
 from tests.audit.cosigning import WITNESS, cosign
 from tests.audit.ledger import ANN, AT, execute, forge, write
 from tests.certs.evidence.go import TLOGCHECK, go_program
+from tests.faults.dripping import dripping
 
 pytestmark = [pytest.mark.django_db(transaction=True)]
 Start = Callable[..., Witness]
@@ -60,7 +64,7 @@ def start(audit_home: Path, tmp_path: Path, settings: Settings) -> Iterator[Star
 
 
 def ask(witness: Witness) -> Cosignature | None:
-    return ask_witness(witness, now=database_now())
+    return ask_witness(witness, now=database_now(), calls=BoundedCalls(most=2))
 
 
 def test_witness_cosigns_each_checkpoint_from_the_one_before(start: Start) -> None:
@@ -245,3 +249,16 @@ def test_one_cosignature_is_kept_for_a_tree_head_however_often_the_witness_signs
     ask(answering(again))
     assert [one.line for one in Cosignature.objects.all()] == [first]
     assert signed_note(newest) == newest.note + first
+
+
+@pytest.mark.parametrize("at_once", [0, 60])
+def test_witness_that_answers_octet_by_octet_is_given_up(at_once: int, audit_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the headers or in the body: it would occupy a process of the worker for mails."""
+    monkeypatch.setattr(witness_module, "_WHOLE_SECONDS", 0.5)
+    sealed("req-1")
+    with dripping(at_once) as address:
+        slow = Witness(WITNESS, address)
+        begun = time.monotonic()
+        with pytest.raises(WitnessFailed, match="did not answer in time"):
+            ask(slow)
+        assert time.monotonic() - begun < 5

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import threading
+import time
+from collections.abc import Iterator
 from datetime import timedelta
 from email.message import EmailMessage
 from typing import Any
@@ -326,3 +330,41 @@ def test_mail_that_cannot_be_sent_for_a_week_is_an_alert_of_its_own(
     mail_server.start()
     send_due()
     assert "ann@example.com" not in mail_server.recipients
+
+
+@contextlib.contextmanager
+def dripping_greeting() -> Iterator[int]:
+    """A server that begins its greeting (RFC 5321 4.2) and never ends it. Yields its port."""
+    stop, server = threading.Event(), socket.create_server(("127.0.0.1", 0))
+
+    def greet(connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            while not stop.wait(0.05):
+                connection.sendall(b"2")
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=greet, args=[server.accept()[0]], daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield server.getsockname()[1]
+    finally:
+        stop.set()
+        server.shutdown(socket.SHUT_RDWR)
+        server.close()
+
+
+def test_alarm_does_not_wait_for_a_server_that_greets_octet_by_octet(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread that looks for missed runs sends their mails: it would look no more, permanently."""
+    monkeypatch.setattr(mail, "AT_ONCE_WHOLE_SECONDS", 0.5)
+    write("a", "ops@example.com")
+    settings.EMAIL_BACKEND, settings.EMAIL_HOST = "certs.notifications.delivery.smtp.PatientEmailBackend", "127.0.0.1"
+    with dripping_greeting() as settings.EMAIL_PORT:
+        begun = time.monotonic()
+        assert mail.send_at_once([OutgoingMail.objects.get().dedup_key]) == 0
+        assert time.monotonic() - begun < 5
+    row = OutgoingMail.objects.get()
+    assert (row.tries, row.lease_until) == (0, None)
+    assert "no complete answer within 0.5 s" in row.last_error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -16,11 +17,13 @@ from django.test import Client
 from audit.models import AuditEvent
 from certs.access.sign_in.identities import known_account, provider_id
 from certs.models import GroupMapping
+from certs.views.sign_in import identity_adapter
 from policy.models import Person
 from tests.cast import Cast
 from tests.certs.views.sign_in.at_provider import begin, identity_of, said, sign_in
 from tests.certs.views.sign_in.conftest import HERE
 from tests.certs.views.sign_in.factors import add_app, code, is_signed_in
+from tests.faults.dripping import dripping
 from tests.identity_provider import CLIENT_SECRET, IdentityProvider
 from tests.portal.fixtures import PASSWORD
 from tests.portal.threads import in_thread, until_it_waits_for_a_lock
@@ -259,6 +262,19 @@ def test_a_provider_that_is_down_leaves_the_other_ways_open(idp: IdentityProvide
     cast["requester"].set_password(PASSWORD)
     cast["requester"].save()
     assert client.post("/login/", {"username": "requester", "password": PASSWORD})["Location"] == "/"
+
+
+def test_a_provider_that_answers_octet_by_octet_holds_no_thread_of_the_portal(
+    idp: IdentityProvider, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each octet comes in time: without a limit for the whole answer, a few sign-ins would stop every page."""
+    monkeypatch.setattr(identity_adapter, "PROVIDER_SECONDS", 0.5)
+    with dripping(120) as address:
+        settings.PKI_OIDC_ISSUER = address
+        client, begun = Client(), time.monotonic()
+        assert client.post("/login/oidc/")["Location"] == "/login/"
+        assert time.monotonic() - begun < 5
+    assert "Acme sign-in cannot be reached" in said(client)
 
 
 def test_another_issuer_is_another_provider(idp: IdentityProvider, cast: Cast, settings: Any) -> None:
