@@ -218,7 +218,7 @@ def fill_gaps(fields: Fields, defaults: IntakeDefaults, *, today: date, complete
         notes.append(f"Key {defaults.key.label} is the policy's default.")
     validity = _validity(fields.validity_days, fields.not_after, defaults, notes, today=today)
     spec = CertificateSpec(
-        common_name=dns[0] if dns else "",
+        common_name=dns[0] if dns else parse_ip_address(fields.common_name) or "",
         dns_names=tuple(dns),
         ip_addresses=tuple(ips),
         key=str(fields.key or defaults.key),

@@ -168,12 +168,14 @@ def _read(data: bytes, *, domains: Sequence[str], max_names: int, max_bytes: int
     notes = [*repairs, *names.notes]
     if not subject.common_names:
         notes.append("the subject has no common name; the first name takes its place")
+    # An address is the common name only of a request that wrote it there and has no DNS name, as at every channel.
+    first = names.dns_names or (names.ip_addresses if subject.common_names else ())
     return CSRFacts(
         der=unpacked.der,
         spki_der=request.spki.raw,
         spki_sha256=spki_sha256(request.spki.raw),
         key=key,
-        common_name=names.dns_names[0] if names.dns_names else "",
+        common_name=first[0] if first else "",
         dns_names=names.dns_names,
         ip_addresses=names.ip_addresses,
         stripped=(*requested.stripped, *subject.stripped),

@@ -22,7 +22,7 @@ from certs.bulk.drafting.draft import draft
 from certs.bulk.drafting.upload import lines_of_items, read_lines
 from certs.errors import CSRRefused
 from certs.models import BulkItem, CertificateRequest
-from certs.requests.plan import plan_csr
+from certs.requests.plan import Fields, plan_csr, plan_fields
 from db.clock import database_now
 from policy.drafting import draft_version
 from policy.presets import DEFAULT_V2_3
@@ -108,6 +108,36 @@ def addresses_allowed(portal: Portal) -> None:
 def test_name_means_the_same_at_every_channel(portal: Portal, channel: Channel, written: str, meant: str, tmp_path: Path) -> None:
     """Findings G2 and G7."""
     assert channel(portal, written, tmp_path) == [meant]
+
+
+@pytest.mark.usefixtures("addresses_allowed")
+def test_address_that_was_given_as_common_name_is_that_of_the_certificate(portal: Portal) -> None:
+    """Through a CSR, whose subject is written anew, as through fields and sentences."""
+    requester = portal.requester()
+    (by_fields,) = plan_fields(Fields(common_name="10.0.0.1"), requester=requester).specs
+    assert by_fields.common_name == "10.0.0.1"
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.NameAttribute(x509.NameOID.COMMON_NAME, "10.0.0.1")
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("10.0.0.1"))])
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([name])).add_extension(address, critical=False)
+    text = builder.sign(key, SHA256()).public_bytes(Encoding.PEM).decode()
+    status, answer = Api(portal.token()).post("/certificates/issue", {"csr": text})
+    assert status == 200, answer
+    issued = x509.load_pem_x509_certificate(answer["certificate"].encode())
+    assert [one.value for one in issued.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)] == ["10.0.0.1"]
+    assert issued.extensions.get_extension_for_class(x509.SubjectAlternativeName).value == address
+
+
+@pytest.mark.usefixtures("addresses_allowed")
+def test_certificate_for_an_address_without_a_common_name_has_an_empty_subject_and_a_critical_san(portal: Portal) -> None:
+    """RFC 5280 4.1.2.6. The portal's certificates are judged by other programs at the end of each test."""
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("10.0.0.2"))])
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).add_extension(address, critical=False)
+    text = builder.sign(ec.generate_private_key(ec.SECP256R1()), SHA256()).public_bytes(Encoding.PEM).decode()
+    status, answer = Api(portal.token()).post("/certificates/issue", {"csr": text})
+    assert status == 200, answer
+    issued = x509.load_pem_x509_certificate(answer["certificate"].encode())
+    names = issued.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    assert (list(issued.subject), names.critical, names.value) == ([], True, address)
 
 
 def test_prefix_does_not_make_a_bare_label_a_full_name_for_programs(portal: Portal) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 
 import openpyxl
 import pytest
@@ -26,10 +27,17 @@ def test_other_text_stays(text: str) -> None:
     assert safe_cell(text) == text
 
 
+@pytest.mark.parametrize("text", ["x;=1+1", 'x"; "=1', "a;b;\t+1", "x;＝1"])
+def test_cell_that_begins_behind_a_semicolon_begins_no_formula(text: str) -> None:
+    """OWASP, CSV Injection: a program that separates by semicolons begins a new cell there, quotation marks or not."""
+    assert re.sub(";([\\s\"]*)'", r";\1", safe_cell(text)) == text != safe_cell(text)
+
+
 @given(st.text(alphabet=st.characters(codec="utf-8")))
 def test_no_cell_begins_a_formula(text: str) -> None:
     safe = safe_cell(text)
-    assert safe.removeprefix("'") == text.removeprefix("'") or safe == "'" + text
+    assert ";" in text or safe.removeprefix("'") == text.removeprefix("'") or safe == "'" + text
+    assert not re.search(r';[\s"]*[=+@＝＋－＠-]', safe)
     assert not safe.lstrip().startswith(("=", "+", "-", "@", "＝", "＋", "－", "＠"))
 
 

@@ -112,7 +112,10 @@ BODIES = [
     (b'{"text": "\xff"}', "application/json", 400),
     (b"[" * 100_000, "application/json", 400),
     (b'{"text": ' + b"9" * 5000 + b"}", "application/json", 400),
-    (b"NaN", "application/json", 422),
+    (b"NaN", "application/json", 400),
+    (b'{"text": Infinity}', "application/json", 400),
+    (b'{"plan_only": true, "plan_only": false}', "application/json", 400),
+    (b'{"items": [{"name": "a", "name": "b"}]}', "application/json", 400),
     (b"", "application/json", 422),
     (b"null", "application/json", 422),
     (b'"text"', "application/json", 422),
@@ -133,6 +136,15 @@ def test_a_body_that_is_no_json_is_a_problem(portal: Portal) -> None:
         response = Client().generic("POST", path, body, content_type, headers=headers)
         assert_refusal(response)
         assert response.status_code == status, response.content
+
+
+def test_field_that_is_there_twice_is_named(portal: Portal) -> None:
+    """Whatever checked the order on its way may have read the other one of the two (RFC 8259 4)."""
+    body = '{"text": "Issue certificate for a.example.com", "plan_only": true, "text": "Issue certificate for b.example.com"}'
+    headers = {"Authorization": f"Bearer {portal.token()}"}
+    response = Client().generic("POST", "/api/v1/requests/words", body, "application/json", headers=headers)
+    document = json.loads(response.content)
+    assert (response.status_code, document["field"], document["next_step"]) == (400, "text", "Send each field once.")
 
 
 UPLOADS = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import tempfile
 from datetime import datetime
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from pkilint import loader
 from pkilint.bin import lint_pkix_signer_signee_cert_chain as chain_linter
 from pkilint.pkix import certificate, extension, name
 from pkilint.validation import ValidationFindingSeverity
+
+from certs.x509.dns_names import parse_ip_address
 
 ML_DSA = (mldsa.MLDSA44PublicKey, mldsa.MLDSA65PublicKey, mldsa.MLDSA87PublicKey)
 
@@ -54,20 +57,29 @@ def _pyca_verifies(leaf: x509.Certificate, chain: list[x509.Certificate], hostna
     if _is_of_a_client(leaf):
         verified = builder.build_client_verifier().verify(leaf, chain[:-1])
         assert len(verified.chain) == 1 + len(chain)
-        assert x509.DNSName(hostname) in (verified.subjects or [])
+        assert _general_name(hostname) in (verified.subjects or [])
         return
-    verifier = builder.build_server_verifier(x509.DNSName(hostname))
+    verifier = builder.build_server_verifier(_general_name(hostname))
     assert len(verifier.verify(leaf, chain[:-1])) == 1 + len(chain)
+
+
+def _general_name(host: str) -> x509.DNSName | x509.IPAddress:
+    address = parse_ip_address(host)
+    return x509.DNSName(host) if address is None else x509.IPAddress(ip_address(address))
 
 
 def _openssl_verifies(files: list[Path], hostname: str, at: datetime) -> None:
     purpose = "sslclient" if _is_of_a_client(x509.load_pem_x509_certificate(files[0].read_bytes())) else "sslserver"
-    command = ["openssl", "verify", "-x509_strict", "-auth_level", "2", "-purpose", purpose, "-verify_hostname", hostname]
+    command = ["openssl", "verify", "-x509_strict", "-auth_level", "2", "-purpose", purpose, _option(hostname), hostname]
     command += ["-attime", str(int(at.timestamp())), "-CAfile", str(files[-1])]
     for file in files[1:-1]:
         command += ["-untrusted", str(file)]
     done = subprocess.run([*command, str(files[0])], capture_output=True, text=True, check=False, timeout=30)
     assert (done.returncode, done.stdout.strip()) == (0, f"{files[0]}: OK"), done.stderr
+
+
+def _option(host: str) -> str:
+    return "-verify_hostname" if parse_ip_address(host) is None else "-verify_ip"
 
 
 def lint_findings(leaf_der: bytes, issuer_der: bytes) -> list[str]:
