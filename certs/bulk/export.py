@@ -143,6 +143,7 @@ def file_of(order: BulkOrder, form: str, *, authority: Authority) -> Download:
 
     Raises NotFound for another form, or an order that the actor may not see.
     """
+    # Not NotPermitted: that would confirm to a stranger that there is an order of this id.
     if not authority.may_see(order):
         raise NotFound("There is no such bulk order.")
     if form not in FILES:
@@ -155,6 +156,7 @@ def file_of(order: BulkOrder, form: str, *, authority: Authority) -> Download:
 def _note(order: BulkOrder, form: str, authority: Authority) -> None:
     """Record one event for the download of a whole order, with the number of its certificates, not an event for each."""
     rows = Certificate.objects.filter(request__bulk_item__in=lines_of_teams(order, authority.sees()))
+    # The ZIP is for servers and has certificates in force only; a CSV is an inventory and has all.
     count = rows.filter(status=Certificate.Status.GOOD).count() if form.endswith(".zip") else rows.count()
     data: dict[str, Value] = {"form": form, "certificates": count}
     seen, teams = authority.sees(), order.teams_of_lines()
@@ -201,6 +203,7 @@ def _rows(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[
     write: Callable[[Iterable[object]], str] = writer.writerow  # which returns what the file's write() returns
     yield write(columns)
     for row in rows:
+        # What a sender wrote into a cell must not run as a formula where somebody opens the file.
         yield write([safe_cell(str(value)) for value in row])
 
 

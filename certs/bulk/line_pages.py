@@ -171,6 +171,7 @@ def _parts(order: BulkOrder, rows: QuerySet[BulkItem], show: Show, sort: Sort, a
     if column == "number":
         rows = rows.filter(**{f"number__{beyond}": after}) if after else rows
         return [rows.order_by(f"{sign}number")]
+    # The address of a page has a number only, so the text of the line where the page before ended is read here.
     last = _text_of(order, column, after) if after else None
     if column == "common_name":
         parts: list[Any] = [rows]

@@ -77,6 +77,7 @@ def counts(order: BulkOrder) -> Tally:
 
 def _counted(order: BulkOrder, since: datetime | None = None) -> tuple[Tally, int]:
     """Return the same, and how many certificates were issued after `since`: of 50,000 lines one pass is enough."""
+    # What an order ended as is written once. Only failed lines that went on since make it out of date.
     if order.finished_at is not None and order.ended_as is not None and order.ended_as["failed"] == _failed(order, order.ended_as):
         return Tally(**order.ended_as), 0
     # Lines of chunks that are settled are known without reading them: of a running order of 50,000 lines only those of
@@ -140,6 +141,7 @@ def progress(order: BulkOrder, *, now: datetime) -> Progress:
     seconds = max(0.001, ((order.finished_at or now) - order.submitted_at).total_seconds())
     window = min(RATE_WINDOW.total_seconds(), seconds)
     tally, recent = _counted(order, now - timedelta(seconds=window))
+    # Over the whole time, the estimate of an order that waited for an approval would stay wrong for hours after it went on.
     rate = tally.issued / seconds if order.finished_at else recent / window
     left = tally.waiting + tally.under_way
     moving = order.state == BulkOrder.State.RUNNING and rate > 0 and left
@@ -157,6 +159,7 @@ def _waits_for(order: BulkOrder, tally: Tally, rate: float) -> str:
         reasons = set(_held_reasons(order))
         why = "; ".join(sorted(reasons)) or f"{issuer.name} or the key backend is unavailable"
         return f"{why}. The order continues automatically when that works again; nothing is lost."
+    # While other lines go on, the order as a whole does not wait for a person.
     if tally.awaiting_approval and not tally.under_way and not tally.waiting:
         lines = "1 line waits" if tally.awaiting_approval == 1 else f"{tally.awaiting_approval:,} lines wait"
         return f"{lines} for approval by the security team."

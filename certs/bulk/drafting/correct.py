@@ -60,6 +60,7 @@ def correct_line(order: BulkOrder, number: int, cells: Mapping[str, str], *, aut
         (judged,) = Judge(order, {"": item.team, item.team.slug: item.team}).items([(number, line)])
         for name in _WRITTEN:
             setattr(item, name, getattr(judged, name))
+        # The judge has seen this line alone, so twins in the rest of the draft are looked up.
         item.duplicate = item.duplicate or _same_names(order, item)
         item.save(update_fields=_WRITTEN)
     return item
