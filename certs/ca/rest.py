@@ -199,7 +199,10 @@ class RestCAClient(CAClient):
 
     def _read_chain(self) -> tuple[bytes, ...]:
         if self.chain_file:
-            pem = Path(self.chain_file).read_bytes()
+            try:
+                pem = Path(self.chain_file).read_bytes()
+            except OSError as exc:  # the order waits until the file is there
+                raise CAUnreachable(f"the chain file of CA {self.alias} cannot be read: {exc}") from exc
         else:
             response = self._ask("GET", "/api/v1/ca/chain")
             if response.status_code != 200:

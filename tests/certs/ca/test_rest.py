@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from certs.access.api_tokens import create_token
 from certs.ca.base import CAUnreachable, Issued, Order, RevocationOrder, Unknown
@@ -30,11 +32,16 @@ def wire(live_server: Any) -> Iterator[Wire]:
 
 
 @pytest.fixture
-def client(portal: Team, wire: Wire, settings: Any) -> RestCAClient:
+def token(portal: Team, settings: Any) -> str:
     settings.PKI_CA_API_INLINE = True
     scopes = ["certificates:issue", "certificates:read", "certificates:revoke"]
     _, secret = create_token(user=person("other-portal", team=portal), team=portal, name="other portal", scopes=scopes, actor=SYSTEM)
-    return RestCAClient("upstream", url=wire.url, token=secret)
+    return secret
+
+
+@pytest.fixture
+def client(wire: Wire, token: str) -> RestCAClient:
+    return RestCAClient("upstream", url=wire.url, token=token)
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"null"])
@@ -60,3 +67,13 @@ def test_page_of_a_gateway_confirms_nothing(body: bytes, client: RestCAClient, w
     wire.decide = lambda _method, _path: None
     client.revoke(revocation)
     assert Certificate.objects.get().status == Certificate.Status.REVOCATION_PENDING
+
+
+def test_chain_file_that_is_not_there_holds_the_orders(wire: Wire, token: str, make_order: Callable[..., Order], tmp_path: Path) -> None:
+    order, file = make_order(), tmp_path / "chain.pem"
+    client = RestCAClient("upstream", url=wire.url, token=token, chain_file=str(file))
+    assert isinstance(client.issue_many([order])[0], Unknown)
+    with pytest.raises(CAUnreachable, match="chain file"):
+        client.find(order)
+    file.write_bytes(requests.get(f"{wire.url}/api/v1/ca/chain", headers={"Authorization": f"Bearer {token}"}, timeout=20).content)
+    assert isinstance(client.find(order), Issued)
