@@ -9,6 +9,7 @@ from django.conf import settings
 pytest_plugins = [
     "tests.harness.plugin.parts",
     "tests.harness.plugin.databases",
+    "tests.harness.plugin.marked",
     "tests.harness.plugin.order",
     "tests.cast",
     "tests.twins.fixtures",
