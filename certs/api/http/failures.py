@@ -22,7 +22,9 @@ log = logging.getLogger(__name__)
 outage_log = logging.getLogger("certs.outage")
 
 RETRY_AFTER = "30"
-_READ_ONLY = "25006"  # read_only_sql_transaction: a standby, or a server that takes no writes
+# Of class 25, which Django calls internal errors: a standby or a server that takes no writes (read_only_sql_transaction), and
+# a session that the server ended because this process stood still (idle_in_transaction_session_timeout, transaction_timeout).
+_AWAY = ("25006", "25P03", "25P04")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ def failure_of(exc: BaseException) -> Failure:
 def is_outage(exc: BaseException) -> bool:
     """Whether a part that the portal needs is away: the same call may pass later."""
     if isinstance(exc, InternalError):
-        return getattr(exc.__cause__, "sqlstate", "") == _READ_ONLY
+        return getattr(exc.__cause__, "sqlstate", "") in _AWAY
     return isinstance(exc, OperationalError | InterfaceError | KeyBackendError | psycopg.OperationalError)
 
 

@@ -6,7 +6,7 @@ import logging
 import ssl
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import requests
@@ -92,8 +92,10 @@ def _claim_next() -> WebhookDelivery | None:
 def send(delivery: WebhookDelivery) -> Reply:
     """Send one message to the address of its webhook. Raises nothing that the receiver can cause."""
     trust = _trust()  # read here: the thread of the call must not open a database connection
+    # The database's clock: receivers refuse a time that is more than some minutes off, and this host's may be.
+    signed_at = database_now()
     try:
-        status = _calls.run(lambda: _post(delivery, trust), seconds=SECONDS)
+        status = _calls.run(lambda: _post(delivery, trust, signed_at), seconds=SECONDS)
     except InputRefused as exc:
         return Reply(None, exc.message)
     except requests.exceptions.Timeout:
@@ -106,7 +108,7 @@ def send(delivery: WebhookDelivery) -> Reply:
     return Reply(status, "" if Reply(status, "").is_accepted else f"it returned status {status}")
 
 
-def _post(delivery: WebhookDelivery, trust: ssl.SSLContext) -> int:
+def _post(delivery: WebhookDelivery, trust: ssl.SSLContext, signed_at: datetime) -> int:
     """Return the status of the receiver's reply. The name is looked up and checked anew, and the connection goes to exactly that address.
 
     Between a check and a second look-up the name could be given another address (DNS rebinding).
@@ -130,7 +132,7 @@ def _post(delivery: WebhookDelivery, trust: ssl.SSLContext) -> int:
             "Host": target.authority,
             "Content-Type": "application/json",
             "User-Agent": "PKI-Portal-Webhook",
-            **signature_headers(delivery),
+            **signature_headers(delivery, signed_at),
         }
         response = pool.urlopen(
             "POST",
@@ -144,9 +146,8 @@ def _post(delivery: WebhookDelivery, trust: ssl.SSLContext) -> int:
         return response.status
 
 
-def signature_headers(delivery: WebhookDelivery) -> dict[str, str]:
+def signature_headers(delivery: WebhookDelivery, signed_at: datetime) -> dict[str, str]:
     """Return the headers of standardwebhooks.com: id, time and signature of this try."""
-    signed_at = datetime.now(UTC)
     signer = standardwebhooks.Webhook(secret_of(delivery.webhook))
     return {
         "webhook-id": delivery.message_id,

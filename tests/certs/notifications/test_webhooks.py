@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta, tzinfo
 from ipaddress import ip_network
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from django.db import transaction
@@ -231,6 +231,23 @@ def test_reply_of_a_gigabyte_is_not_read(add: Add, authority: Authority) -> None
         assert deliver_due() == 1
         assert len(sent) == 1
         assert sent[0] < 20_000_000  # what fits into the buffers of the two machines
+
+
+def test_worker_whose_clock_is_wrong_signs_with_the_time_of_the_database(
+    add: Add, receiver: Receiver, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Receivers refuse a message whose time is five minutes off (standardwebhooks.com)."""
+
+    class Ahead(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return super().now(tz) + timedelta(minutes=10)
+
+    monkeypatch.setattr(deliver, "datetime", Ahead)
+    hook = add(receiver.url)
+    webhooks.send_test(hook, authority=authority)
+    assert deliver_due() == 1
+    assert len(receiver.verified(webhooks.secret_of(hook))) == 1
 
 
 def test_closed_port_is_a_failure_like_any_other(add: Add, authority: Authority) -> None:

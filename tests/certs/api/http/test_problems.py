@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -11,10 +12,11 @@ from typing import Any
 
 import pytest
 from django.conf import settings as portal_settings
-from django.db import connection
+from django.db import InternalError, connection, transaction
 from django.test import Client
 
 from certs.api import requests
+from certs.api.http.failures import is_outage
 from certs.models import Issuer
 from certs.status.ocsp.lookup import lookups
 from pkiportal.logs import OneLineAMinute
@@ -160,6 +162,21 @@ def test_a_read_only_database_is_503(call: Caller) -> None:
     with database_read_only():
         assert problem_of(call("POST", "/api/v1/requests/words", ORDER))["status"] == 503
         assert call("GET", "/api/v1/certificates/ordered").status_code == 200
+
+
+def stand_still() -> None:
+    """As a process that was stopped and continued within a transaction, for longer than the server allows."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET idle_in_transaction_session_timeout = '20ms'")
+        time.sleep(0.2)
+        cursor.execute("SELECT 1")
+
+
+def test_session_that_the_database_ended_while_the_process_stood_still_is_an_outage() -> None:
+    with pytest.raises(InternalError) as ended:
+        stand_still()
+    connection.close()
+    assert is_outage(ended.value)
 
 
 def test_pages_say_that_the_portal_cannot_work_now(portal: Portal, caplog: pytest.LogCaptureFixture) -> None:
