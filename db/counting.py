@@ -132,8 +132,13 @@ def few_counted(rows: models.QuerySet[Any], plan: Plan, *, most: int, counted: i
     """
     if plan.rows > FAR_MORE * MOST_EXACT and plan.cost >= _CHEAP:
         return Few(None)
+    sliced = rows.order_by().values_list("pk")[: counted + 1]
+    if plan.rows > FAR_MORE * counted:  # counted alone: an index that has no ids can do so
+        number = _in_time(sliced.count, plan)
+        if number is None or number > most:
+            return Few(None, in_time=number is not None, number=number)
     try:
-        sql, parameters = rows.order_by().values_list("pk")[: counted + 1].query.sql_with_params()
+        sql, parameters = sliced.query.sql_with_params()
     except EmptyResultSet:  # Django knows that there is none
         return Few([], number=0)
     collected = numbers_collected("found.pk")

@@ -48,6 +48,9 @@ def test_one_statement_finds_the_ids_of_few_rows_and_counts_more_up_to_a_bound(
     assert (sorted(found.ids or ()), found.number) == (ten, 10)
     assert few_counted(rows, Plan(), most=9, counted=20) == Few(None, number=10)
     assert few_counted(rows, Plan(), most=3, counted=6) == Few(None, number=7)
+    expected = Plan(rows=100)
+    assert few_counted(rows, expected, most=3, counted=6) == Few(None, number=7)
+    assert sorted(few_counted(rows, expected, most=10, counted=20).ids or ()) == ten  # although many were expected
     assert few_counted(rows.filter(username="nobody"), Plan(), most=3, counted=6) == Few([], number=0)
     with django_assert_num_queries(0):
         assert few_counted(rows.none(), Plan(), most=3, counted=6) == Few([], number=0)

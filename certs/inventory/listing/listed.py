@@ -61,8 +61,6 @@ class View:
             found = counted_window(self.rows, self.groups, self.plan)
             if found is not None:
                 return found
-            late = replace(self, found=Few(None, in_time=False))  # nor would another search be in time
-            return late.window(), late.count()
         return self.window(after=after, before=before), self.count()
 
     def window(self, *, after: Position | None = None, before: Position | None = None, size: int = PAGE) -> Window:
@@ -97,6 +95,8 @@ class View:
     def _is_sorted(self) -> bool:
         """Whether so few are expected that they are all read for a page, in an order of which one statement knows the groups."""
         if self.found is not None or not self.restricts or len(self.groups) > _FEW_GROUPS:
+            return False
+        if self.candidates is not self.rows:  # many, of which the first are found without reading the others
             return False
         expected = self.plan.rows <= FAR_MORE * MOST and self.plan.cost < _READ_WHOLE
         return expected and all(one.when is not None for one in self.groups)

@@ -64,9 +64,9 @@ def test_postgresql_knows_how_many_certificates_live_longer(lives: list[Certific
 
 @pytest.mark.parametrize("order", [(), ("not_after", "pk")])
 def test_what_filters_compare_most_is_read_from_the_index_of_ends_without_a_row(lives: list[Certificate], order: tuple[str, ...]) -> None:
-    one = lives[0]
-    rows = long_lives(200).filter(team__in=[one.team_id], issuer=one.issuer_id, key_type=one.key_type, status="good")
-    assert "Index Only Scan using certificate_ends" in plan(rows.order_by(*order).values("pk", "request"))
+    columns = ("pk", "team", "issuer", "key_type", "request", "alert_at", "not_before")
+    rows = long_lives(200).filter(status="good").order_by(*order).values(*columns)
+    assert "Index Only Scan using certificate_ends" in plan(rows)
 
 
 def test_whether_a_certificate_is_served_is_looked_up_for_each_in_the_order_of_the_list(lives: list[Certificate]) -> None:
