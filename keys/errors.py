@@ -58,3 +58,7 @@ class UnsupportedKeySpec(KeyBackendError):
 
 class KeyMismatch(KeyBackendError):
     """A key was found that is not what our claim says: nothing is signed with it."""
+
+
+class KeyMadeTwice(KeyMismatch):
+    """A token has two key pairs under the id of one claim: two processes made one at the same moment, or one crashed."""

@@ -25,6 +25,7 @@ from keys.errors import (
     KeyBackendError,
     KeyBackendUnavailable,
     KeyLoginRefused,
+    KeyMadeTwice,
     KeyMismatch,
     KeyNotFound,
     KeyOperationRefused,
@@ -106,17 +107,27 @@ class PKCS11KeyBackend(KeyBackend):
     def create(self, name: str, spec: KeySpec, *, key_id: UUID) -> KeyInfo:
         if spec not in self.capabilities.specs:
             raise UnsupportedKeySpec(f"The token makes no {spec.label} keys.", next_step="Ask for RSA, ECDSA or Ed25519.")
-        # A token numbers nothing and lets two objects have one label, so the claim's UUID decides what is this claim's pair.
-        found = self.find(name, key_id=key_id)
+        # 1. A token numbers nothing and lets two objects have one label, so the claim's UUID decides what is this claim's pair.
+        try:
+            found = self.find(name, key_id=key_id)
+        except KeyMadeTwice:  # only a claim that has no key on record gets here, so neither pair is in use
+            found = None
         if found is not None:
             if found.spec is not spec:
                 raise KeyMismatch(f"{found.ref.locator} exists as {found.spec}, not as {spec}.", next_step="Claim another name.")
             return found
+        # 2. Destroy what this claim has left, half a pair or two of them, and make the pair.
         with self.in_session() as session:
-            for half in session.get_objects({pkcs11.Attribute.ID: key_id.bytes}):
-                half.destroy()  # what a crash left of this claim: one object at most, or find() had raised
+            for left in session.get_objects({pkcs11.Attribute.ID: key_id.bytes}):
+                left.destroy()
             self.generate(session, name, spec, key_id)
-        made = self.find(name, key_id=key_id)
+        # 3. Look again. A process that did the same at this moment has made a second pair, and the next try begins with neither.
+        try:
+            made = self.find(name, key_id=key_id)
+        except KeyMadeTwice as exc:
+            raise KeyBackendUnavailable(
+                f"Another process made a key pair for {name} at the same moment; none is used.", next_step="It is tried again."
+            ) from exc
         if made is None:
             raise KeyBackendUnavailable(f"The token made {name} but does not show it.", next_step="Look at the token's own log.")
         return made
@@ -150,7 +161,7 @@ class PKCS11KeyBackend(KeyBackend):
                 session.get_objects({pkcs11.Attribute.CLASS: pkcs11.ObjectClass.PRIVATE_KEY, pkcs11.Attribute.ID: key_id.bytes})
             )
             if len(publics) > 1 or len(privates) > 1:
-                raise KeyMismatch(
+                raise KeyMadeTwice(
                     f"The token holds more than one key pair under the id {key_id.hex} ({name}); none is used.",
                     next_step="Claim another name; look at the token with pkcs11-tool --list-objects.",
                 )

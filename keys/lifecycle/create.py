@@ -14,7 +14,7 @@ from db.clock import database_now
 from db.rows import save_fields
 from db.tolerance import CLOCK_TOLERANCE
 from keys.backends.base import KeyInfo, KeyRef
-from keys.errors import KeyBackendError, KeyBackendNotConfigured, KeyMismatch, KeyOperationRefused
+from keys.errors import KeyBackendError, KeyBackendNotConfigured, KeyMadeTwice, KeyMismatch, KeyOperationRefused
 from keys.models import Key
 from keys.public_keys import blocked_keys
 from keys.registry import get_key_backend
@@ -77,7 +77,9 @@ def _make_in(alias: str, keys: Sequence[Key]) -> dict[UUID, KeyInfo | KeyBackend
     absent: list[Key] = []
     present: list[tuple[Key, KeyInfo]] = []
     for key, found in zip(keys, backend.find_many([(key.name, key.pk) for key in keys]), strict=True):
-        if isinstance(found, KeyBackendError):
+        if isinstance(found, KeyMadeTwice) and not _is_on_record(key):
+            absent.append(key)  # neither pair is in use: `create` destroys both
+        elif isinstance(found, KeyBackendError):
             results[key.pk] = found
         elif found is None or found.ref.version < key.version:
             absent.append(key)
@@ -93,6 +95,11 @@ def _make_in(alias: str, keys: Sequence[Key]) -> dict[UUID, KeyInfo | KeyBackend
     versions = [(_version_before(key), key.version - 1, key.pk) for key in later]
     rotated = backend.rotate_many(versions) if versions else []
     return results | {key.pk: _judged(key, made, _checked) for key, made in zip([*fresh, *later], [*created, *rotated], strict=True)}
+
+
+def _is_on_record(key: Key) -> bool:
+    """Return whether a public key was recorded for the claim by now; the caller's row may be older."""
+    return Key.objects.filter(pk=key.pk).exclude(spki_sha256="").exists()
 
 
 def _version_before(key: Key) -> KeyRef:

@@ -268,7 +268,7 @@ def test_sealed_vault_is_retryable_and_works_again_once_unsealed(own_vault: Any,
     assert backend.private_key(made.ref).public_key() == made.public_key
 
 
-def test_two_pairs_under_one_id_are_refused_and_neither_is_destroyed(softhsm: Any, name: str) -> None:
+def test_search_refuses_two_pairs_under_one_id_and_destroys_neither(softhsm: Any, name: str) -> None:
     backend = PKCS11KeyBackend("pkcs11", module=str(softhsm.module), token_label=softhsm.label, pin=softhsm.pin)
     claim = new_id()
     backend.create(name, FAST, key_id=claim)
@@ -279,6 +279,19 @@ def test_two_pairs_under_one_id_are_refused_and_neither_is_destroyed(softhsm: An
             backend.find(name, key_id=claim)
     with backend.in_session() as session:
         assert len(list(session.get_objects({pkcs11.Attribute.ID: claim.bytes}))) == 4
+
+
+def test_two_pairs_of_one_claim_give_way_to_a_new_one_when_it_is_created(softhsm: Any, name: str) -> None:
+    backend = PKCS11KeyBackend("pkcs11", module=str(softhsm.module), token_label=softhsm.label, pin=softhsm.pin)
+    claim = new_id()
+    first = backend.create(name, FAST, key_id=claim)
+    with backend.in_session() as session:
+        backend.generate(session, name, FAST, claim)
+    made = backend.create(name, FAST, key_id=claim)
+    assert made.public_key != first.public_key
+    assert backend.find(name, key_id=claim) == made
+    with backend.in_session() as session:
+        assert len(list(session.get_objects({pkcs11.Attribute.ID: claim.bytes}))) == 2
 
 
 def test_half_a_pair_counts_as_absent_and_gives_way_to_a_new_one(softhsm: Any, name: str) -> None:

@@ -6,6 +6,7 @@ import importlib
 import threading
 from collections.abc import Callable
 
+import pkcs11
 import pytest
 from django.apps import apps
 from django.db import close_old_connections, connection, transaction
@@ -14,15 +15,17 @@ from django.test.utils import CaptureQueriesContext
 from audit.log import Actor
 from db.clock import database_now
 from keys.backends.base import KeyInfo
-from keys.errors import KeyBackendNotConfigured
+from keys.backends.pkcs11 import PKCS11KeyBackend
+from keys.errors import KeyBackendNotConfigured, KeyMismatch
 from keys.lifecycle.claim import claim_keys, key_name, take_names
 from keys.lifecycle.create import make_keys
 from keys.models import Key, KeyName
 from keys.public_keys import block_public_key
-from keys.registry import is_answering
+from keys.registry import get_key_backend, is_answering
+from keys.signing import sign_message
 from keys.spec import KeySpec, spki_sha256
 from keys.use import private_keys_for, side_by_side
-from tests.keys.beats import claim, confirm, make, wanted
+from tests.keys.beats import claim, confirm, error_of, make, wanted
 from tests.twins.keys import TwinKeyBackend
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
@@ -200,3 +203,33 @@ def test_key_that_was_blocked_before_it_was_recorded_is_compromised_from_the_sta
 )
 def test_name_is_made_of_the_common_name(common_name: str, expected: str) -> None:
     assert key_name(common_name) == expected
+
+
+def second_pair(key: Key) -> None:
+    """As a second process makes it that was late with the same claim."""
+    backend = get_key_backend("pkcs11")
+    assert isinstance(backend, PKCS11KeyBackend)
+    with backend.in_session() as session:
+        backend.generate(session, key.name, KeySpec(key.spec), key.pk)
+
+
+@pytest.mark.usefixtures("softhsm")
+def test_two_pairs_that_a_crash_left_on_a_token_give_way_to_one() -> None:
+    (key,) = claim(wanted("req-1", backend="pkcs11"))
+    for _ in range(2):
+        second_pair(key)
+    (made,) = make(wanted("req-1", backend="pkcs11"))
+    assert made.state == Key.State.ACTIVE
+    assert sign_message(private_keys_for([made])[made.pk], b"tbs")
+
+
+@pytest.mark.usefixtures("softhsm")
+def test_second_pair_beside_the_one_on_record_is_refused_and_destroys_nothing() -> None:
+    (late,) = claim(wanted("req-1", backend="pkcs11"))  # the row as a worker has read it before the other recorded its pair
+    (made,) = make(wanted("req-1", backend="pkcs11"))
+    second_pair(made)
+    assert isinstance(error_of(late), KeyMismatch)
+    backend = get_key_backend("pkcs11")
+    assert isinstance(backend, PKCS11KeyBackend)
+    with backend.in_session() as session:
+        assert len(list(session.get_objects({pkcs11.Attribute.ID: made.pk.bytes}))) == 4
