@@ -17,6 +17,7 @@ from certs.requests.plan import Fields, describe, plan_csr, plan_fields, plan_wo
 from certs.requests.representation import answer, wait
 from certs.requests.submit import Requester, submit_many
 from certs.spec import IssuePlan, Plan, RenewPlan
+from certs.x509.csr.gate import LARGEST_LOOKED_INTO
 
 
 class Command(PortalCommand):
@@ -29,7 +30,7 @@ class Command(PortalCommand):
         parser.add_argument("--cn", default="", help="common name")
         parser.add_argument("--san", action="append", default=[], help="further name (repeat, or separate by commas)")
         parser.add_argument("--key-type", default="", help="such as rsa-4096 or ec-p256")
-        parser.add_argument("--validity-days", type=int, default=0)
+        parser.add_argument("--validity-days", type=int, default=None, help="default: the policy's")
         parser.add_argument("--not-after", metavar="DATE", default="", help="last day of validity (UTC), such as 2027-01-31")
         parser.add_argument("--profile", default="")
         parser.add_argument("--csr", metavar="FILE", help="PKCS#10 request; - for standard input")
@@ -57,10 +58,11 @@ class Command(PortalCommand):
                 'Give exactly one of: a sentence, --cn/--san, or --csr FILE. Example: issue "Issue TLS certificate for api.example.com"',
                 returncode=2,
             )
-        if options["validity_days"] < 0:
-            raise CommandError("--validity-days must be at least 1.", returncode=2)
+        if options["validity_days"] is not None and options["validity_days"] < 1:
+            raise CommandError("--validity-days must be at least 1. Leave it out for the policy's default.", returncode=2)
+        days = options["validity_days"] or 0
         if text:
-            if options["key_type"] or options["validity_days"] or options["not_after"] or options["profile"]:
+            if options["key_type"] or days or options["not_after"] or options["profile"]:
                 raise CommandError("With a sentence, say key, validity and profile in the sentence.", returncode=2)
             return plan_words(text, requester=requester)
         not_after = _date(options["not_after"])
@@ -70,20 +72,20 @@ class Command(PortalCommand):
             return plan_csr(
                 self._read(options["csr"]),
                 requester=requester,
-                validity_days=options["validity_days"],
+                validity_days=days,
                 not_after=not_after,
                 profile=options["profile"],
             )
         sans = tuple(name for value in options["san"] for name in value.split(","))
-        fields = Fields(options["cn"], sans, options["key_type"], options["validity_days"], options["profile"], not_after)
+        fields = Fields(options["cn"], sans, options["key_type"], days, options["profile"], not_after)
         return plan_fields(fields, requester=requester)
 
     def _read(self, path: str) -> bytes:
         if path == "-":
-            return sys.stdin.buffer.read(1_000_000)
+            return sys.stdin.buffer.read(LARGEST_LOOKED_INTO + 1)
         try:
             with Path(path).open("rb") as file:
-                return file.read(1_000_000)
+                return file.read(LARGEST_LOOKED_INTO + 1)
         except OSError as exc:
             raise CommandError(f"{path} cannot be read: {exc.strerror}.", returncode=2) from exc
 

@@ -59,6 +59,20 @@ def test_up_refuses_an_address_that_it_cannot_serve_at(options: list[str]) -> No
     assert (error.returncode, str(error).startswith(options[0])) == (2, True)
 
 
+@pytest.mark.parametrize("days", ["0", "-5"])
+def test_validity_below_a_day_is_refused_and_is_no_default(days: str, portal: Portal, capsys: pytest.CaptureFixture[str]) -> None:
+    code, told = answer(capsys, "issue", "--cn", "a.example.com", "--validity-days", days, "--team", "web", "--dry-run")
+    assert (code, told["error"]) == (2, "--validity-days must be at least 1. Leave it out for the policy's default.")
+
+
+def test_csr_file_is_read_as_a_whole_or_said_to_be_too_large(portal: Portal, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A part of a file would be refused for a fault that the file does not have."""
+    path = tmp_path / "large.csr"
+    path.write_bytes(b"A" * 3_000_000)
+    code, told = answer(capsys, "issue", "--csr", str(path), "--team", "web", "--dry-run")
+    assert (code, told["type"]) == (1, "too_large")
+
+
 def test_new_ca_is_not_given_a_name_that_no_certificate_can_have(portal: Portal, capsys: pytest.CaptureFixture[str]) -> None:
     keys = Key.objects.count()
     for more in ([], ["--dry-run"]):
