@@ -6,6 +6,7 @@ letters, hide between them or control a terminal are refused in such texts.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 _LINES = "\t\n\r"
@@ -13,6 +14,7 @@ _LINES = "\t\n\r"
 # text from web pages has soft hyphens. None of these reorders other characters.
 _NEEDED = "\u200c\u200d\u200e\u200f\u061c\u00ad"
 _ALIKE = {"LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC", "LISU"}
+_LINK = re.compile(r"://|\bwww\.|\bmailto:", re.IGNORECASE)
 _UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
@@ -24,6 +26,14 @@ def unseen_character(text: str) -> str:
         if char not in _LINES and char not in _NEEDED and unicodedata.category(char) in _UNSEEN:
             return f"U+{ord(char):04X} {unicodedata.name(char, '')}".strip()
     return ""
+
+
+def holds_link(name: str) -> bool:
+    """Return whether a mail program would make a link of a part of the name.
+
+    Mails of the portal name teams and persons, also to strangers: a name must not lead anywhere.
+    """
+    return bool(_LINK.search(name))
 
 
 def mixes_alphabets(name: str) -> bool:

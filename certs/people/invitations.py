@@ -30,7 +30,7 @@ from certs.access.permissions import Authority
 from certs.access.rates import Limit, use
 from certs.access.sign_in.identities import new_account, verified_address
 from certs.errors import Conflict, InputRefused, NotFound, NotPermitted
-from certs.language.unseen import mixes_alphabets
+from certs.language.unseen import holds_link, mixes_alphabets
 from certs.models import Invitation, Team
 from certs.notifications.audience import to_addresses
 from certs.notifications.delivery.one_use_links import mark, offer
@@ -359,6 +359,9 @@ def _check_account(user: Any, password: str) -> None:
         ) from exc
     if not f"{user.first_name}{user.last_name}".isprintable():
         raise InputRefused("The name contains a control character.", field="full_name", next_step="Write it as plain text.")
+    if holds_link(f"{user.first_name} {user.last_name} {name}"):
+        why = "The name contains an address, which mails to other people would show as a link."
+        raise InputRefused(why, field="full_name", next_step="Write your name alone.")
     try:
         validate_password(password, user)
     except ValidationError as exc:

@@ -14,6 +14,7 @@ from audit.changes import attribute
 from certs.access.locks import one_change_at_a_time
 from certs.access.permissions import Authority
 from certs.errors import Conflict, InputRefused, NotFound
+from certs.language.unseen import holds_link
 from certs.models import Domain, Team
 from certs.requests.exposure.refused_secrets import refuse_secrets
 
@@ -115,6 +116,9 @@ def _check(team: Team) -> None:
     for name in ("name", "organization"):
         if not str(getattr(team, name)).isprintable():
             raise InputRefused("This text contains a control character.", field=name, next_step="Write it as plain text.")
+        if holds_link(str(getattr(team, name))):
+            why = "This text contains an address, which mails to other people would show as a link."
+            raise InputRefused(why, field=name, next_step="Write the name alone.")
 
 
 def _refused(error: ValidationError) -> InputRefused:

@@ -174,6 +174,8 @@ def test_what_is_no_address_is_refused(cast: Cast, address: str) -> None:
         ({"password": "12345678"}, "password"),
         ({"password": "new@example.org"}, "password"),
         ({"full_name": "a\x00b"}, "full_name"),
+        ({"full_name": "Confirm at https://evil.example"}, "full_name"),
+        ({"full_name": "See WWW.evil.example"}, "full_name"),
     ],
 )
 def test_account_that_cannot_be_is_refused_beside_its_field(cast: Cast, given: dict[str, str], field: str) -> None:

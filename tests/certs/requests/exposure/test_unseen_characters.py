@@ -15,7 +15,7 @@ from django.apps import apps
 from audit.log import Actor
 from audit.models import AuditEvent
 from certs.errors import CSRRefused, InputRefused
-from certs.language.unseen import mixes_alphabets, unseen_character
+from certs.language.unseen import holds_link, mixes_alphabets, unseen_character
 from certs.models import Certificate
 from certs.requests.exposure.refused_secrets import refuse_secrets
 from tests.certs.requests.exposure import test_no_secret_is_kept as every_field
@@ -108,3 +108,18 @@ def test_a_secret_between_them_is_still_a_secret() -> None:
 )
 def test_letters_of_alphabets_that_look_alike_stand_in_no_name_together(name: str, mixed: bool) -> None:
     assert mixes_alphabets(name) is mixed
+
+
+@pytest.mark.parametrize(
+    ("name", "holds"),
+    [
+        ("Shop, team of example.com", False),
+        ("J. R. Doe", False),
+        ("24/7 support", False),
+        ("Log in at http://evil.example", True),
+        ("www.evil.example", True),
+        ("mailto:me@evil.example", True),
+    ],
+)
+def test_name_of_which_mails_would_make_a_link_is_known(name: str, holds: bool) -> None:
+    assert holds_link(name) is holds

@@ -58,6 +58,7 @@ def test_form_that_cannot_be_read_keeps_what_was_typed(officer: Client, names: s
         ({"slug": "a" * 65, "name": "A"}, "slug"),
         ({"slug": "ok", "name": ""}, "name"),
         ({"slug": "ok", "name": "a\x07b"}, "name"),
+        ({"slug": "ok", "name": "Log in again at https://evil.example"}, "name"),
         ({"slug": "ok", "name": "A", "email": "no"}, "email"),
     ],
 )
