@@ -42,9 +42,12 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """
     found = dict(pairs)
     if len(found) != len(pairs):
-        twice = Counter(name for name, _ in pairs).most_common(1)[0][0][:80]
-        raise FieldTwice(f"The field {twice!r} is there twice.", field=twice, next_step="Send each field once.")
+        raise _twice(Counter(name for name, _ in pairs).most_common(1)[0][0])
     return found
+
+
+def _twice(name: str) -> FieldTwice:
+    return FieldTwice(f"The field {name[:80]!r} is there twice.", field=name[:80], next_step="Send each field once.")
 
 
 def _refuse_constant(name: str) -> Any:
@@ -76,7 +79,14 @@ class ApiParser(Parser):
             ) from exc
 
     def parse_querydict(self, data: MultiValueDict[str, Any], list_fields: list[str], request: HttpRequest) -> dict[str, Any]:
-        """Fields of a query or form. Raises InputRefused for text that cannot be stored."""
+        """Fields of a query or form, or its files. Raises InputRefused for text that cannot be stored.
+
+        Raises FieldTwice for a field that has one value and is there twice: Django would read the last
+        one alone, and `plan_only=true` or a second file would be overlooked.
+        """
+        for name, several in data.lists():
+            if len(several) > 1 and name not in list_fields:
+                raise _twice(name)
         if isinstance(data, QueryDict):  # not the files of a form
             for name, values in data.lists():
                 for text in (name, *values):

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from certs.api import api
 from certs.api.schemas import Closed
+from certs.models import BulkOrder
 from tests.certs.api.test_issue import pem_csr
 from tests.portal.fixtures import Portal
 
@@ -145,6 +146,34 @@ def test_field_that_is_there_twice_is_named(portal: Portal) -> None:
     response = Client().generic("POST", "/api/v1/requests/words", body, "application/json", headers=headers)
     document = json.loads(response.content)
     assert (response.status_code, document["field"], document["next_step"]) == (400, "text", "Send each field once.")
+
+
+def part(name: str, value: str) -> bytes:
+    return f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
+
+
+def file_part(content: str) -> bytes:
+    return part('file"; filename="a.csv', content)
+
+
+@pytest.mark.parametrize(
+    ("parts", "field"),
+    [
+        ([file_part("name\na.example.com\n"), part("plan_only", "true"), part("plan_only", "false")], "plan_only"),
+        ([file_part("name\na.example.com\n"), file_part("name\nb.example.com\n"), part("plan_only", "true")], "file"),
+    ],
+    ids=["an option", "the file"],
+)
+def test_part_of_an_upload_that_is_there_twice_is_named_and_nothing_is_ordered(parts: list[bytes], field: str, portal: Portal) -> None:
+    body, headers = b"".join(parts) + b"--b--\r\n", {"Authorization": f"Bearer {portal.token()}"}
+    response = Client().generic("POST", "/api/v1/bulk/upload", body, "multipart/form-data; boundary=b", headers=headers)
+    assert (response.status_code, json.loads(response.content)["field"]) == (400, field)
+    assert not BulkOrder.objects.exists()
+
+
+def test_parameter_that_is_there_twice_is_named(portal: Portal) -> None:
+    response = Client().get("/api/v1/requests?limit=1&limit=2", headers={"Authorization": f"Bearer {portal.token()}"})
+    assert (response.status_code, json.loads(response.content)["field"]) == (400, "limit")
 
 
 UPLOADS = [
