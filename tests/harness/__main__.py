@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from tests.harness.processes import die_with_parent
 from tests.harness.vault_build import VaultBuild
 
 _NOTHING_COLLECTED = 5
-_WORKERS = "2"
+_WORKERS = os.environ.get("PKI_TEST_WORKERS", "2")
 _NO_VAULT = (
     "Left out: every test that talks to Vault (fixtures `vault_client`, `vault_mount`, `own_vault`). To run them, install Go 1.21 or "
     "newer (tests/vaultd is then built), or set PKI_TEST_VAULT_BIN to a `vault` or `bao` program."
