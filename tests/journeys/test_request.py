@@ -103,6 +103,8 @@ def test_double_click_is_one_request(visit: Visit) -> None:
     ]
     assert {answer.url for answer in answers} == {answers[0].url}
     assert CertificateRequest.objects.count() == 1
+    alice.page.goto(answers[0].url)  # the worker is done before the inventory is judged
+    expect(alice.page.get_by_text("Signed. ")).to_be_visible(timeout=20_000)
 
 
 def _csrf(visitor: Visitor) -> str:
