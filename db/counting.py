@@ -124,11 +124,12 @@ def few(rows: models.QuerySet[Any], plan: Plan, *, most: int) -> Few:
     return Few(found if len(found) <= most else None)
 
 
-def few_counted(rows: models.QuerySet[Any], plan: Plan, *, most: int, counted: int) -> Few:
+def few_counted(rows: models.QuerySet[Any], plan: Plan, *, most: int, counted: int, without: str = "") -> Few:
     """Return the ids of the rows, in no order, where there are at most `most`, and their number up to one more than `counted`.
 
     One pass finds both, and ends at that bound: rows that no index has are looked at once. Neither
-    is looked for where PostgreSQL expects far more than MOST_EXACT, at a cost.
+    is looked for where PostgreSQL expects far more than MOST_EXACT, at a cost. `without` names a
+    setting of the planner that is off meanwhile, such as `enable_hashjoin`.
     """
     if plan.rows > FAR_MORE * MOST_EXACT and plan.cost >= _CHEAP:
         return Few(None)
@@ -137,6 +138,8 @@ def few_counted(rows: models.QuerySet[Any], plan: Plan, *, most: int, counted: i
         number = _in_time(sliced.count, plan)
         if number is None or number > most:
             return Few(None, in_time=number is not None, number=number)
+        if not number:
+            return Few([], number=0)
     try:
         sql, parameters = sliced.query.sql_with_params()
     except EmptyResultSet:  # Django knows that there is none
@@ -150,14 +153,14 @@ def few_counted(rows: models.QuerySet[Any], plan: Plan, *, most: int, counted: i
             number, ids = cursor.fetchone()
         return number, ids
 
-    found = _in_time(read, plan)
+    found = _in_time(read, plan, without)
     if found is None:
         return Few(None, in_time=False)
     number, ids = found
     return Few(numbers_result(ids) if number <= most else None, number=number)
 
 
-def _in_time(read: Callable[[], Result], plan: Plan) -> Result | None:
+def _in_time(read: Callable[[], Result], plan: Plan, without: str = "") -> Result | None:
     """Return what a query returns; None where PostgreSQL needs more than MILLISECONDS for it.
 
     A query that is expected to be cheap is read without the limit, which takes three statements.
@@ -169,17 +172,22 @@ def _in_time(read: Callable[[], Result], plan: Plan) -> Result | None:
         with transaction.atomic(), connection.cursor() as cursor:
             # The setting ends with the transaction; within another one it is put back, or ends
             # with the savepoint that is rolled back.
-            before = ("0", "on", "4")
-            if nested:
-                cursor.execute(_SETTINGS_NOW)
-                before = cursor.fetchone()
+            #
             # Compiling such a query takes longer than the time that it may take. What is read in that
             # time is in memory: an index that has all columns is read sooner than its table, which at
             # the cost of pages on a disk is preferred.
-            cursor.execute(_SETTINGS, [str(MILLISECONDS), "off", "2"])
+            values = {"statement_timeout": str(MILLISECONDS), "jit": "off", "random_page_cost": "2"}
+            if without:
+                values[without] = "off"
+            before: Sequence[str] = ()
+            if nested:
+                cursor.execute("SELECT " + ", ".join(f"current_setting('{one}')" for one in values))
+                before = cursor.fetchone()
+            change = "SELECT " + ", ".join(f"set_config('{one}', %s, true)" for one in values)
+            cursor.execute(change, list(values.values()))
             found = read()
             if nested:
-                cursor.execute(_SETTINGS, before)
+                cursor.execute(change, before)
     except OperationalError as exc:
         if getattr(exc.__cause__, "sqlstate", "") != _CANCELLED:
             raise
@@ -187,7 +195,4 @@ def _in_time(read: Callable[[], Result], plan: Plan) -> Result | None:
     return found
 
 
-_CHANGED = ("statement_timeout", "jit", "random_page_cost")
-_SETTINGS = "SELECT " + ", ".join(f"set_config('{one}', %s, true)" for one in _CHANGED)
-_SETTINGS_NOW = "SELECT " + ", ".join(f"current_setting('{one}')" for one in _CHANGED)
 _CANCELLED = "57014"  # query_canceled: the time was over

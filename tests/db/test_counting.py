@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
+from django.db import connection
 from pytest_django import DjangoAssertNumQueries
 
 from db import counting
@@ -63,6 +66,29 @@ def test_a_count_that_takes_too_long_ends_and_leaves_the_transaction_usable(ten:
     slow = get_user_model().objects.extra(where=["pg_sleep(0.01) IS NOT NULL"])
     assert count_as_planned(slow, Plan(rows=7, cost=1e9), most=1_000) == Count(7, exact=False)
     assert count(get_user_model().objects.filter(pk__in=ten)) == Count(10, exact=True)
+
+
+@pytest.mark.skipif(not on_postgresql(), reason="SQLite has no settings of a planner")
+def test_settings_of_a_search_end_with_it_within_a_transaction_too(ten: list[int]) -> None:
+    names = ("statement_timeout", "jit", "random_page_cost", "enable_hashjoin")
+
+    def settings() -> list[str]:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT " + ", ".join(f"current_setting('{name}')" for name in names))
+            return list(cursor.fetchone())
+
+    def seen(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if "count(*)" in sql:
+            within.append(settings())
+        return execute(sql, params, many, context)
+
+    within: list[list[str]] = []
+    before = settings()
+    rows = get_user_model().objects.filter(pk__in=ten)
+    with connection.execute_wrapper(seen):
+        few_counted(rows, Plan(cost=1e6), most=10, counted=20, without="enable_hashjoin")
+    assert within == [["60ms", "off", "2", "off"]]
+    assert settings() == before
 
 
 def test_several_lists_are_counted_in_one_statement(ten: list[int], django_assert_num_queries: DjangoAssertNumQueries) -> None:
