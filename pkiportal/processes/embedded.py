@@ -32,8 +32,9 @@ class _Threads(TaskPool):  # type: ignore[misc] # celery has no types
         """
         try:
             return super().on_apply(*args, **kwargs)
-        except RuntimeError:
-            if threading.main_thread().is_alive():
+        except RuntimeError as exc:
+            # The pool refuses before the main thread counts as ended: threads of tasks are waited for in between.
+            if threading.main_thread().is_alive() and "cannot schedule new futures" not in str(exc):
                 raise
             return None
 

@@ -144,7 +144,8 @@ class Command(PortalCommand):
         order.refresh_from_db()
         if verb in ("pause", "cancel"):
             return {"success": True} | as_json(order, progress(order, now=database_now()))
-        begin_working()
+        # An order whose process was killed goes on by what beat sends: its sweeper, once the lease has ended.
+        begin_working(beat=True)
         return self._watch(order, options, started=time.monotonic())
 
     def _watch(self, order: BulkOrder, options: dict[str, Any], *, started: float) -> dict[str, Any]:
