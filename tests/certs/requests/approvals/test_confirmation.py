@@ -83,10 +83,14 @@ def unexplained() -> list[str]:
 
 
 def app_of(user: Any) -> Callable[[], str]:
-    """Give the account an authenticator app; return what shows its codes, a new one each time."""
+    """Give the account an authenticator app; return what shows its codes, a new one each time.
+
+    The one that is about to end comes last: half a minute may end during a test.
+    """
     secret = generate_totp_secret()
     TOTP.activate(user, secret)
-    counters = yield_hotp_counters_from_time()
+    ending, *others = yield_hotp_counters_from_time()
+    counters = iter([*others, ending])
     return lambda: format_hotp_value(hotp_value(secret, next(counters)))
 
 
