@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
-from math import inf
 
 from certs.inventory.figures import kept_of
 from certs.inventory.filters import CertificateFilter, StateGroup, without_text
@@ -15,15 +14,14 @@ from certs.inventory.listing.sorts import Sort, Teams, check_sort, groups_of
 from certs.inventory.search import Named, by_name, identified
 from certs.inventory.states import CertificateState, held, states_of, with_key_blocked
 from certs.models import Certificate, InstalledPlace
-from db.counting import FAR_MORE, Count, Few, Plan, count_as_planned, few, few_counted, plan_of
+from db.counting import FAR_MORE, MOST_EXACT, Count, Few, Plan, count_as_planned, few, few_counted, plan_of
 from db.sql import among
 
 FEW = 5_000  # rows that are sorted without an index
-# Above that an estimate is shown: all that one act may take is counted (`certs.acts.drafting.MOST_LINES`),
-# and counting all takes up to a tenth of a second.
-MOST = 10_000
+_MOST_SORTED = 10_000  # rows that are sorted as they are counted
 _FEW_AGAIN = 2_500  # rows that are looked up by their ids: of more the first are found sooner in the index of the order
 _FEW_GROUPS = 12
+_DEAR = 8_000  # of the planner's cost: counting so takes tens of milliseconds
 _READ_WHOLE = 20_000  # of the planner's cost: reading a table of 100,000 from its beginning to its end is half of it
 
 
@@ -42,15 +40,16 @@ class View:
 
     `rows` has them all; `candidates` are those that the groups are read from where they are many:
     without the text of the filter where the groups apply it themselves. `found` has the ids of all
-    where a search has found few. `plan` is what the database expects of `rows`, or the kept figure
-    of them (`is_kept`). `restricts`: the filter, or what the actor may see, leaves some out.
+    where a search has found few. `plan` is what the database expects of `rows`. `kept`: the figure of
+    them, minutes old, that is shown because counting them takes too long. `restricts`: the filter, or
+    what the actor may see, leaves some out.
     """
 
     rows: Rows
     candidates: Rows
     groups: Sequence[Group]
     plan: Plan
-    is_kept: bool = False
+    kept: int | None = None
     restricts: bool = False
     found: Few | None = None
     by_match: bool = False
@@ -72,24 +71,26 @@ class View:
 
     def count(self) -> Count:
         """Return how many there are: exact up to a bound, else an estimate."""
+        if self.kept is not None:
+            return Count(self.kept, exact=False)
         few = self._few
         if few.ids is not None:
             return Count(len(few.ids), exact=True)
         if not few.in_time:  # nor would counting them all be
             return Count(self.plan.rows, exact=False)
         if few.number is not None:
-            exact = few.number <= MOST
-            return Count(few.number if exact else max(MOST, self.plan.rows), exact=exact)
-        return count_as_planned(self.rows, self.plan, most=MOST)
+            exact = few.number <= MOST_EXACT
+            return Count(few.number if exact else max(MOST_EXACT, self.plan.rows), exact=exact)
+        return count_as_planned(self.rows, self.plan, most=MOST_EXACT)
 
     @cached_property
     def _few(self) -> Few:
         """A filter that few rows meet is read by its own index, and sorted afterwards."""
         if self.found is not None:
             return self.found
-        if not self.restricts or (self.is_kept and self.plan.rows > FAR_MORE * MOST):
+        if not self.restricts or self.kept is not None:
             return Few(None)
-        return few_counted(self.rows, self.plan, most=_FEW_AGAIN, counted=MOST)
+        return few_counted(self.rows, self.plan, most=_FEW_AGAIN, counted=MOST_EXACT)
 
     @property
     def _is_sorted(self) -> bool:
@@ -98,7 +99,7 @@ class View:
             return False
         if self.candidates is not self.rows:  # many, of which the first are found without reading the others
             return False
-        expected = self.plan.rows <= FAR_MORE * MOST and self.plan.cost < _READ_WHOLE
+        expected = self.plan.rows <= FAR_MORE * _MOST_SORTED and self.plan.cost < _READ_WHOLE
         return expected and all(one.when is not None for one in self.groups)
 
     def parts(self, size: int) -> Iterator[list[int]]:
@@ -126,17 +127,17 @@ def view_of(teams: Teams, sought: CertificateFilter, sort: str = "", *, now: dat
     restricts = teams is not None or bool(sought.to_query().keys() - {"q"})
     if sought.q:
         return _searched(rows, sought, sort, teams=teams, restricts=restricts, now=now)
-    kept = kept_of(sought, teams, now=now)
-    if kept is not None and kept > FAR_MORE * MOST:  # neither counted nor sorted, whatever it costs
-        plan = Plan(kept, inf)
-    else:
-        plan = plan_of(rows)
-        plan = plan if kept is None else replace(plan, rows=kept)  # the planner expects a part of it
+    figure, plan = kept_of(sought, teams, now=now), plan_of(rows)
+    kept: int | None = None
+    if figure is not None:  # the planner expects a part of it
+        plan = replace(plan, rows=figure)
+        dear = figure > FAR_MORE * _MOST_SORTED and plan.cost > _DEAR
+        kept = figure if dear or figure > FAR_MORE * MOST_EXACT else None
     candidates = rows
     if sought.state == CertificateState.ON_HOLD and plan.rows > FEW:
         candidates = held(without_text(visible, replace(sought, state=""), now=now))
-    groups = groups_of(sort, None, teams=teams, state=_state_of(sought), now=now)
-    return View(rows, candidates, groups, plan, kept is not None, restricts)
+    groups = groups_of(sort, None, teams=teams, team=sought.team, state=_state_of(sought), now=now)
+    return View(rows, candidates, groups, plan, kept, restricts)
 
 
 def _state_of(sought: CertificateFilter) -> str:
@@ -164,7 +165,8 @@ def _searched(rows: Rows, sought: CertificateFilter, sort: str, *, teams: Teams,
             found = few(matching, plan, most=FEW)
             named = named if found.ids is None else by_name(sought.q, ids=found.ids)
     by_match = sort.removeprefix("-") in ("", Sort.MATCH)
-    groups = groups_of(sort, named if by_match else None, teams=teams, state=sought.state, now=now)
+    order = named if by_match else None
+    groups = groups_of(sort, order, teams=teams, team=sought.team, state=sought.state, now=now)
     return View(matching, rows if by_match else matching, groups, plan, found=found, by_match=by_match)
 
 

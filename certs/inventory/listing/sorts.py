@@ -51,11 +51,11 @@ _REVOKED = (CertificateState.ON_HOLD, CertificateState.BEING_REVOKED, Certificat
 _RENEWALS = (Renewal.BLOCKED, Renewal.BY_HAND, Renewal.OFF, Renewal.ITSELF)
 
 
-def groups_of(sort: str, named: Named | None, *, teams: Teams, state: str, now: datetime) -> list[Group]:
+def groups_of(sort: str, named: Named | None, *, teams: Teams, team: str, state: str, now: datetime) -> list[Group]:
     """Return the groups of an order: where none is named, the best match for a text, or by end.
 
-    `state`: the filter of that name; groups in which nothing of it can be are left out. Raises
-    InputRefused for an order that the list does not have.
+    `team`, `state`: the filters of these names; groups in which nothing of them can be are left out.
+    Raises InputRefused for an order that the list does not have.
     """
     check_sort(sort)
     name = sort.removeprefix("-")
@@ -64,8 +64,10 @@ def groups_of(sort: str, named: Named | None, *, teams: Teams, state: str, now: 
         groups = _by_end(state, now)
     elif chosen is Sort.MATCH and named is not None:
         groups = _by_match(named, _by_end(state, now))
+    elif chosen is Sort.TEAM:
+        groups = _by_team(teams, team)
     else:
-        groups = _BY_SORT[chosen](teams, now)
+        groups = _BY_SORT[chosen](now)
     return reverse(groups) if sort.startswith("-") else groups
 
 
@@ -117,36 +119,37 @@ def _by_match(named: Named, by_end: Sequence[Group]) -> list[Group]:
     return [of(match, one) for match in Match if named.has(match) for one in by_end]
 
 
-def _newest(_teams: Teams, _now: datetime) -> list[Group]:
+def _newest(_now: datetime) -> list[Group]:
     return [Group.meeting("all", Q(), "pk", descending=True)]
 
 
-def _by_name(_teams: Teams, _now: datetime) -> list[Group]:
+def _by_name(_now: datetime) -> list[Group]:
     return [Group.meeting("all", Q(), "common_name")]
 
 
-def _by_state(_teams: Teams, now: datetime) -> list[Group]:
+def _by_state(now: datetime) -> list[Group]:
     def of(state: CertificateState) -> Group:
         return Group(state.value, lambda rows: in_state(rows, state, now))
 
     return [of(state) for state in _STATES]
 
 
-def _by_renewal(_teams: Teams, _now: datetime) -> list[Group]:
+def _by_renewal(_now: datetime) -> list[Group]:
     return [Group.meeting(renewal.value, RENEWED[renewal.value]) for renewal in _RENEWALS]
 
 
-def _by_key(_teams: Teams, _now: datetime) -> list[Group]:
+def _by_key(_now: datetime) -> list[Group]:
     return _by_value("key_type", [(one, one) for one in key_types()])
 
 
-def _by_issuer(_teams: Teams, _now: datetime) -> list[Group]:
+def _by_issuer(_now: datetime) -> list[Group]:
     rows = Issuer.objects.order_by("name", "pk").values_list("pk", flat=True)
     return _by_value("issuer", [(str(pk), pk) for pk in rows])
 
 
-def _by_team(teams: Teams, _now: datetime) -> list[Group]:
+def _by_team(teams: Teams, team: str) -> list[Group]:
     rows = Team.objects.all() if teams is None else Team.objects.filter(pk__in=teams)
+    rows = rows.filter(slug=team) if team else rows
     ids = rows.order_by("name", "pk").values_list("pk", flat=True)
     return _by_value("team", [(str(pk), pk) for pk in ids])
 
@@ -155,20 +158,19 @@ def _by_value(column: str, values: Sequence[tuple[str, Any]]) -> list[Group]:
     return [Group.meeting(key, Q(**{column: value})) for key, value in values]
 
 
-def _by_served(_teams: Teams, _now: datetime) -> list[Group]:
+def _by_served(_now: datetime) -> list[Group]:
     def of(served: Served) -> Group:
         return Group(served.value, lambda rows: served_condition(rows, served))
 
     return [of(served) for served in (Served.OLD, Served.YES, Served.NO)]
 
 
-_BY_SORT: dict[Sort, Callable[[Teams, datetime], list[Group]]] = {
+_BY_SORT: dict[Sort, Callable[[datetime], list[Group]]] = {
     Sort.NEWEST: _newest,
     Sort.NAME: _by_name,
     Sort.STATE: _by_state,
     Sort.RENEWAL: _by_renewal,
     Sort.KEY: _by_key,
     Sort.CA: _by_issuer,
-    Sort.TEAM: _by_team,
     Sort.SERVED: _by_served,
 }
