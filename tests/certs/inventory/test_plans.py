@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -25,7 +25,7 @@ MANY, LONG = 400, 8
 
 
 @pytest.fixture
-def lives(twin_portal: Requester, make_spec: Callable[..., CertificateSpec]) -> list[Certificate]:
+def lives(twin_portal: Requester, make_spec: Callable[..., CertificateSpec]) -> Iterator[list[Certificate]]:
     """Certificates that live 90 days, and a few that live longer."""
     template, now = issued(make_spec("zz.example.com"), twin_portal), datetime.now(UTC)
     made = Estate(template)
@@ -35,7 +35,10 @@ def lives(twin_portal: Requester, make_spec: Callable[..., CertificateSpec]) -> 
     made.save()
     with connection.cursor() as cursor:
         cursor.execute("VACUUM ANALYZE certs_certificate")
-    return made.certificates
+    yield made.certificates
+    with connection.cursor() as cursor:  # the planner would go on expecting these rows in the tests that follow
+        cursor.execute("DELETE FROM pg_statistic WHERE starelid = 'certs_certificate'::regclass")
+        cursor.execute("TRUNCATE certs_certificate CASCADE")
 
 
 def plan(rows: QuerySet[Any], *without: str) -> str:
