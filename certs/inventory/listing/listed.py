@@ -18,7 +18,7 @@ from db.counting import FAR_MORE, MOST_EXACT, Count, Few, Plan, count_as_planned
 from db.sql import among
 
 FEW = 5_000  # rows that are sorted without an index
-_MOST_SORTED = 10_000  # rows that are sorted as they are counted
+_MOST_SORTED = 10_000  # rows that are sorted as they are counted; and what one act takes (`certs.acts.drafting.MOST_LINES`)
 _FEW_AGAIN = 2_500  # rows that are looked up by their ids: of more the first are found sooner in the index of the order
 _FEW_GROUPS = 12
 _DEAR = 8_000  # of the planner's cost: counting so takes tens of milliseconds
@@ -79,9 +79,14 @@ class View:
         if not few.in_time:  # nor would counting them all be
             return Count(self.plan.rows, exact=False)
         if few.number is not None:
-            exact = few.number <= MOST_EXACT
-            return Count(few.number if exact else max(MOST_EXACT, self.plan.rows), exact=exact)
-        return count_as_planned(self.rows, self.plan, most=MOST_EXACT)
+            exact = few.number <= self._most
+            return Count(few.number if exact else max(self._most, self.plan.rows), exact=exact)
+        return count_as_planned(self.rows, self.plan, most=self._most)
+
+    @property
+    def _most(self) -> int:
+        """Up to how many are counted. Counting 100,000 that no index has takes longer than the rest of the page."""
+        return _MOST_SORTED if self.plan.cost > _DEAR else MOST_EXACT
 
     @cached_property
     def _few(self) -> Few:
@@ -90,7 +95,7 @@ class View:
             return self.found
         if not self.restricts or self.kept is not None:
             return Few(None)
-        return few_counted(self.rows, self.plan, most=_FEW_AGAIN, counted=MOST_EXACT)
+        return few_counted(self.rows, self.plan, most=_FEW_AGAIN, counted=self._most)
 
     @property
     def _is_sorted(self) -> bool:
