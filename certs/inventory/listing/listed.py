@@ -21,7 +21,7 @@ FEW = 5_000  # rows that are sorted without an index
 _MOST_SORTED = 10_000  # rows that are sorted as they are counted; and what one act takes (`certs.acts.drafting.MOST_LINES`)
 _FEW_AGAIN = 2_500  # rows that are looked up by their ids: of more the first are found sooner in the index of the order
 _FEW_GROUPS = 12
-_DEAR = 8_000  # of the planner's cost: counting so takes tens of milliseconds
+_DEAR = 10_500  # of the planner's cost: above that of a look at each of 100,000 rows
 _READ_WHOLE = 20_000  # of the planner's cost: reading a table of 100,000 from its beginning to its end is half of it
 
 
