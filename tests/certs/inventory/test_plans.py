@@ -16,7 +16,7 @@ from certs.models import Certificate
 from certs.requests.submit import Requester
 from certs.spec import CertificateSpec
 from db.counting import plan_of
-from tests.certs.inventory.estate import Estate
+from tests.certs.inventory.estate import Estate, analyzed
 from tests.certs.life import issued
 
 pytestmark = [pytest.mark.django_db(transaction=True)]
@@ -33,12 +33,8 @@ def lives(twin_portal: Requester, make_spec: Callable[..., CertificateSpec]) -> 
         life = 398 if number % (MANY // LONG) == 0 else 90
         made.add(name=f"n{number}.example.com", not_before=now - DAY, not_after=now + (life - 1) * DAY)
     made.save()
-    with connection.cursor() as cursor:
-        cursor.execute("VACUUM ANALYZE certs_certificate")
-    yield made.certificates
-    with connection.cursor() as cursor:  # the planner would go on expecting these rows in the tests that follow
-        cursor.execute("DELETE FROM pg_statistic WHERE starelid = 'certs_certificate'::regclass")
-        cursor.execute("TRUNCATE certs_certificate CASCADE")
+    with analyzed(Certificate):
+        yield made.certificates
 
 
 def plan(rows: QuerySet[Any], *without: str) -> str:
