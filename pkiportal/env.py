@@ -28,12 +28,24 @@ _LABEL = r"[a-z0-9_]([-a-z0-9_]{0,61}[a-z0-9_])?"
 _HOST = re.compile(rf"{_LABEL}(\.{_LABEL})*\.?", re.IGNORECASE)
 # What is not printable cannot be stored (octets that are no UTF-8) or is invisible to a person who looks for the mistake.
 _PRINTABLE = "must be one line of printable text in UTF-8."
+# The variables that this process has read, whatever they are set to: others that look like settings are misspelt or of no use
+# (`pkiportal.start_notes`).
+READ: set[str] = set()
 ENCODE = "In a user name or password write / as %2F, ? as %3F, # as %23, @ as %40 and % as %25."
 
 
 def refused(name: str, expected: str) -> ImproperlyConfigured:
     """Return the error for a bad value: the setting's name and what is accepted, without the value."""
     return ImproperlyConfigured(f"{name} {expected}")
+
+
+def leads_to_itself(host: str) -> bool:
+    """Return whether a host of a URL leads each client to its own machine: localhost (RFC 6761 6.3), a loopback address, or none at all."""
+    try:
+        address = ip_address(host.strip("[]"))
+    except ValueError:
+        return host.lower().rsplit(".", 1)[-1] == "localhost"
+    return address.is_loopback or address.is_unspecified
 
 
 def is_host(text: str) -> bool:
@@ -53,9 +65,14 @@ def _is_address(text: str, *, version: int) -> bool:
         return False
 
 
+def _given(name: str, default: str = "") -> str:
+    READ.add(name)
+    return os.environ.get(name, default)
+
+
 def env_str(name: str, default: str = "") -> str:
     """Return a line of text."""
-    return _line(name, os.environ.get(name, default))
+    return _line(name, _given(name, default))
 
 
 def _line(name: str, text: str) -> str:
@@ -106,7 +123,7 @@ def env_vault_role(name: str) -> str:
 
 def env_bool(name: str, *, default: bool = False) -> bool:
     """Return true or false; an empty value is the default."""
-    value = os.environ.get(name, "").strip().lower()
+    value = _given(name).strip().lower()
     if value in _TRUE | _FALSE:
         return value in _TRUE
     if value:
@@ -115,7 +132,7 @@ def env_bool(name: str, *, default: bool = False) -> bool:
 
 
 def env_int(name: str, default: int, *, minimum: int = 0, maximum: int = 2**31 - 1) -> int:
-    raw = os.environ.get(name, str(default)).strip()
+    raw = _given(name, str(default)).strip()
     if not re.fullmatch(r"[0-9]{1,10}", raw) or not minimum <= int(raw) <= maximum:
         raise refused(name, f"must be a whole number from {minimum} to {maximum}.")
     return int(raw)
@@ -123,7 +140,7 @@ def env_int(name: str, default: int, *, minimum: int = 0, maximum: int = 2**31 -
 
 def env_choice(name: str, default: str, *, choices: Sequence[str]) -> str:
     """Return one of `choices`, whatever its case."""
-    value = os.environ.get(name, default).strip().casefold()
+    value = _given(name, default).strip().casefold()
     for choice in choices:
         if choice.casefold() == value:
             return choice
@@ -219,7 +236,7 @@ def env_origins(name: str) -> list[str]:
 def env_emails(name: str, default: str = "", *, least: int = 1) -> list[str]:
     """Mail addresses, separated by commas; at least so many."""
     addresses = env_list(name, default)
-    if len(addresses) < least or not all(_is_email(address) for address in addresses):
+    if len(addresses) < least or not all(is_email(address) for address in addresses):
         raise refused(name, "must list at least one mail address, such as pki@example.com, separated by commas (no ; and no blanks).")
     return addresses
 
@@ -230,12 +247,13 @@ def env_sender(name: str, default: str) -> str:
     address = parseaddr(value)[1]
     # The parser forgives what a mail server does not: a bracket that is not closed, a second address.
     whole = value == address or (value.endswith(f"<{address}>") and len(re.findall("[<>,]", value)) == 2)
-    if not (whole and _is_email(address)):
+    if not (whole and is_email(address)):
         raise refused(name, "must be a mail address, such as pki@example.com or PKI Portal <pki@example.com>.")
     return value
 
 
-def _is_email(address: str) -> bool:
+def is_email(address: str) -> bool:
+    """Return whether this is a mail address without a name before it."""
     try:
         validate_email(address)
     except ValidationError:
@@ -326,6 +344,7 @@ def env_secret(name: str, default: str = "", *, at_least: int = 0) -> str:
 
     `at_least`: the length in characters below which a value is refused, as one that can be guessed.
     """
+    READ.update((name, f"{name}_FILE"))
     value, path = os.environ.get(name), os.environ.get(f"{name}_FILE")
     if value is not None and path:
         raise ImproperlyConfigured(f"Set either {name} or {name}_FILE, not both.")

@@ -15,17 +15,21 @@ from pkiportal.env import (
     env_other_name,
     env_roles,
     env_secret,
+    env_sender,
     env_str,
     env_together,
     env_token,
     env_vault_path,
     env_vault_role,
     host_of,
+    is_email,
+    leads_to_itself,
     needed,
+    refused,
 )
 from pkiportal.env_services import env_database, env_redis, env_smtp
 from pkiportal.settings.base import *  # noqa: F403 - Django's way of layering settings
-from pkiportal.settings.base import BASE_DIR
+from pkiportal.settings.base import BASE_DIR, DEFAULT_FROM_EMAIL
 
 PKI_EMBEDDED = False
 AUDIT_HOME = env_folder("PKI_AUDIT_HOME", str(BASE_DIR / "var"))  # the sealing key and the checkpoints; only the sealer reads the key
@@ -34,6 +38,12 @@ SECRET_KEY = needed("SECRET_KEY", env_secret("SECRET_KEY", at_least=32), example
 SECRET_KEY_FALLBACKS = [_old] if (_old := env_secret("SECRET_KEY_FALLBACK", at_least=32)) else []
 # Defaults that are right for a trial would be in certificates permanently, or send every alert nowhere.
 needed("PKI_BASE_URL", env_str("PKI_BASE_URL"), example="http://pki.example.com")
+if leads_to_itself(host_of(PKI_BASE_URL)):
+    raise refused(
+        "PKI_BASE_URL",
+        "must be an address at which clients elsewhere reach the portal, such as http://pki.example.com: it stands in certificates "
+        "permanently, and this one leads each client to its own machine.",
+    )
 needed("PKI_OPERATOR_EMAILS", env_str("PKI_OPERATOR_EMAILS"), example="pki-operators@example.com")
 _HOSTS = env_hosts("PKI_ALLOWED_HOSTS")
 needed("PKI_ALLOWED_HOSTS", ",".join(_HOSTS), example="pki.example.com")
@@ -43,6 +53,10 @@ CSRF_TRUSTED_ORIGINS = env_origins("PKI_TRUSTED_ORIGINS")
 if not env_str("PKI_PORTAL_URL"):
     _exact = [origin for origin in CSRF_TRUSTED_ORIGINS if "*" not in origin]
     PKI_PORTAL_URL = _exact[0] if _exact else f"https://{_HOSTS[0].lstrip('.*') or host_of(PKI_BASE_URL)}"
+
+# The domain of the default for a trial says that no host may send its mails (RFC 7208), so that receivers would refuse them.
+_SENDER = f"pki-portal@{host_of(PKI_PORTAL_URL)}"
+DEFAULT_FROM_EMAIL = env_sender("PKI_FROM_EMAIL", _SENDER if is_email(_SENDER) else DEFAULT_FROM_EMAIL)
 
 DATABASES = {"default": env_database("DATABASE_URL")}
 DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)

@@ -115,6 +115,10 @@ BAD: dict[str, tuple[str, ...]] = {
         "/",
         "http://zz.example:",
         "http://[fe80::1%25zz]",
+        "http://localhost",
+        "http://zz.localhost:8000",
+        "http://127.0.0.1",
+        "http://[::1]",
     ),
     "PKI_PORTAL_URL": (
         "/",
@@ -378,7 +382,7 @@ def test_links_have_an_address_of_their_own(monkeypatch: pytest.MonkeyPatch) -> 
     ("base", "host"),
     [
         ("http://crl.example.com", "crl.example.com"),
-        ("http://[::1]:80", "[::1]"),
+        ("http://[2001:db8::1]:80", "[2001:db8::1]"),
         ("http://192.0.2.1", "192.0.2.1"),
         ("http://crl.example.com.", "crl.example.com"),
     ],
