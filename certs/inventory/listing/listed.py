@@ -100,7 +100,7 @@ class View:
     @property
     def _is_sorted(self) -> bool:
         """Whether so few are expected that they are all read for a page, in an order of which one statement knows the groups."""
-        if self.found is not None or not self.restricts or len(self.groups) > _FEW_GROUPS:
+        if self.found is not None or not self.restricts or not 0 < len(self.groups) <= _FEW_GROUPS:
             return False
         if self.candidates is not self.rows:  # many, of which the first are found without reading the others
             return False

@@ -24,7 +24,7 @@ from certs.inventory.figures import count_states
 from certs.inventory.listing import listed as lists
 from certs.inventory.listing import strip as strips
 from certs.inventory.listing.listed import View, listed, view_of
-from certs.inventory.listing.paging import Position
+from certs.inventory.listing.paging import Position, Window
 from certs.inventory.listing.saved import delete_view, save_view
 from certs.inventory.listing.sorts import Sort
 from certs.inventory.listing.strip import strip
@@ -42,6 +42,7 @@ from tests.certs.inventory.test_filters import api_of
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 PORTAL = Authority(Actor("system", "test"))
+SORTS = ("", *(f"{sign}{one}" for one in Sort.values for sign in ("", "-")))
 
 
 @pytest.fixture
@@ -103,7 +104,7 @@ def walk(view: View, size: int) -> tuple[list[list[int]], list[list[int]]]:
 def test_every_order_has_every_certificate_once_in_both_directions(
     estate: list[Certificate], now: datetime, subtests: pytest.Subtests
 ) -> None:
-    for sort in ("", *(f"{sign}{one}" for one in Sort.values for sign in ("", "-"))):
+    for sort in SORTS:
         with subtests.test(sort):
             view = view_of(None, CertificateFilter(), sort, now=now)
             there, back = walk(view, 7)
@@ -112,6 +113,14 @@ def test_every_order_has_every_certificate_once_in_both_directions(
             assert [len(page) for page in there[:-1]] == [7] * (len(there) - 1)
             assert [pk for page in back for pk in page] == flat
             assert view.count() == count(Certificate.objects.all())
+
+
+def test_every_order_of_nothing_is_an_empty_page(estate: list[Certificate], now: datetime, subtests: pytest.Subtests) -> None:
+    """An order by team of somebody who is in none, or of a team that is not there, has no group."""
+    nothing = CertificateFilter(team="not-there")
+    for sort, (teams, sought) in product(SORTS, [(frozenset[int](), CertificateFilter()), (frozenset[int](), nothing), (None, nothing)]):
+        with subtests.test(f"{sort} {sought.url()} {teams}"):
+            assert view_of(teams, sought, sort, now=now).page() == (Window([]), Count(0, exact=True))
 
 
 def test_page_and_count_of_one_pass_are_those_of_two(estate: list[Certificate], now: datetime, subtests: pytest.Subtests) -> None:
