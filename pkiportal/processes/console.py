@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import io
 import json
 import os
+import re
 import signal
 import sys
+from collections.abc import Iterator
+from typing import TextIO
 
 HANDLER = "json-escapes"
 STANDARD = ("stdin", "stdout", "stderr")
+WRONG_USAGE = 2
+# As Django prints a CommandError and a failed system check, and as argparse prints what it cannot read.
+_ERROR = re.compile(r"^(?:CommandError: |SystemCheckError: |\S+ \w+: error: )(?P<error>.*?)\Z", re.MULTILINE | re.DOTALL)
 _STAYS = "What the command had recorded before stays, and requests that were submitted go on while workers run."
 
 
@@ -51,6 +58,51 @@ class Output(io.TextIOWrapper):
             raise OutputLost(exc.strerror) from exc
 
 
+class Heard(io.TextIOBase):
+    """A stream that passes on what is written, and keeps its end: Django and argparse print an error and end the process at once."""
+
+    MOST = 20_000  # characters
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._end = stream, ""
+
+    def write(self, text: str, /) -> int:
+        self._end = (self._end + text)[-self.MOST :]
+        return self._stream.write(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._stream.encoding
+
+    def error(self) -> str:
+        """Return the error that a command, a system check or argparse printed last, on one line; empty where none did."""
+        found = list(_ERROR.finditer(self._end))
+        return " ".join(found[-1]["error"].split()) if found else ""
+
+
+@contextlib.contextmanager
+def ends_as_json() -> Iterator[None]:
+    """With --json the reason of a command that ends with a printed error is one object on standard output too."""
+    heard = Heard(sys.stderr)
+    with contextlib.redirect_stderr(heard):
+        try:
+            yield
+        except SystemExit as end:
+            if end.code and (error := heard.error()):
+                wrong_usage = end.code == WRONG_USAGE
+                print_failure(error, "Run it with --help to see what it takes." if wrong_usage else "", as_json=True)
+            raise
+
+
 def be_robust() -> None:
     """Write escapes on standard output and error of this process, and open what it was started without."""
     for number, name in enumerate(STANDARD):
@@ -76,11 +128,11 @@ def _open_nothing(number: int, name: str) -> None:
 def print_failure(error: str, next_step: str, *, as_json: bool) -> None:
     """Print one JSON object on standard output, or one line on standard error."""
     if as_json:
-        result = {"success": False, "error": error, "next_step": next_step}
+        result = {"success": False, "error": error} | ({"next_step": next_step} if next_step else {})
         sys.stdout.write(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
         sys.stdout.flush()
     else:
-        sys.stderr.write(f"{error} {next_step}\n")
+        sys.stderr.write(f"{error} {next_step}".rstrip() + "\n")
 
 
 def report_lost_output(lost: OutputLost) -> None:

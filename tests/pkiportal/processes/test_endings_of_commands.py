@@ -136,3 +136,33 @@ def test_wait_has_an_end(wait: str, tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert "argument --wait: takes seconds from 0 to" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "error"),
+    [
+        (["check_csr", "no-such-file"], 2, "There is no file no-such-file."),
+        (["check_csr"], 2, "the following arguments are required: FILE"),
+        (["check_csr", CSR, "--colour"], 2, "unrecognized arguments: --colour"),
+        (["verify_audit", "--checkpoint", "x"], 2, "--checkpoint and --key go together"),
+        (["export_audit", "--since", "yesterday"], 2, "--since takes a date"),
+        (["policy_check", CSR, "--no-compare"], 1, None),  # its own object, and no second one
+    ],
+)
+def test_error_of_a_command_with_json_is_one_object(arguments: list[str], code: int, error: str | None, tmp_path: Path) -> None:
+    """A program that reads the result would otherwise get nothing to read."""
+    done = subprocess.run(
+        command(*arguments, "--json"), cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, check=False, timeout=60
+    )
+    answer = json.loads(done.stdout)
+    assert (done.returncode, answer["success"]) == (code, False)
+    if error is not None:
+        assert error in answer["error"]
+        assert "\n" not in answer["error"]
+
+
+def test_settings_that_cannot_be_used_are_one_object_with_json(tmp_path: Path) -> None:
+    bad = environment(tmp_path) | {"PKI_RENEW_BUDGET": "zz"}
+    done = subprocess.run(command("check_csr", CSR, "--json"), cwd=ROOT, env=bad, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert json.loads(done.stdout)["error"].startswith("These settings cannot be used. PKI_RENEW_BUDGET ")
