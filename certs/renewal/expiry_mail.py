@@ -103,10 +103,14 @@ def note_approvals(renewals: Sequence[Renewal], *, now: datetime) -> None:
 
 def _insert(notices: Sequence[RenewalNotice]) -> list[RenewalNotice]:
     """Insert those that are not known yet, and return them."""
-    rows = RenewalNotice.objects.filter(certificate__in={one.certificate_id for one in notices})
+    concerned = {one.certificate_id for one in notices}
+    # Of two runs at once the second waits here for the first, and then reads what that has noted: else both would count a notice as
+    # theirs, and record its event twice. In the order in which everything locks certificates.
+    list(Certificate.objects.filter(pk__in=concerned).select_for_update(no_key=True).order_by("pk").values_list("pk"))
+    rows = RenewalNotice.objects.filter(certificate__in=concerned)
     known = set(rows.values_list("certificate_id", "kind", "cause"))
     fresh = [one for one in notices if (one.certificate_id, one.kind, one.cause) not in known]
-    # Another run may have inserted the same since: the constraint decides.
+    # The constraint holds against whatever inserts without that lock.
     RenewalNotice.objects.bulk_create(fresh, batch_size=AT_ONCE, ignore_conflicts=True)
     return fresh
 
