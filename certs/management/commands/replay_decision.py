@@ -39,6 +39,6 @@ def _described(rerun: Rerun) -> dict[str, Any]:
         "facts_sha256": row.facts_digest,
         "recorded": row.outcome,
         "now": str(rerun.decision.outcome) if rerun.decision else None,
-        "same": not rerun.differences,
+        "same": rerun.same,
         "differences": list(rerun.differences),
-    }
+    } | ({"not_compared": rerun.not_compared} if rerun.not_compared else {})

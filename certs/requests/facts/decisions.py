@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from django.conf import settings
 
+from audit.events import EventType
+from audit.models import AuditEvent
 from certs.errors import NotFound
 from certs.models import PolicyEvaluation
 from policy.engine import Decision, evaluate
@@ -19,11 +21,20 @@ from policy.waivers.waiver import Waiver, waiver_id
 
 @dataclass(frozen=True, slots=True)
 class Rerun:
-    """A repeated decision. `differences`: what is not as recorded; empty when all of it is."""
+    """A repeated decision. `differences`: what is not as recorded; empty when all of it is.
+
+    `not_compared`: why it could not be made again although nothing is wrong.
+    """
 
     evaluation: PolicyEvaluation
     decision: Decision | None
-    differences: tuple[str, ...]
+    differences: tuple[str, ...] = ()
+    not_compared: str = ""
+
+    @property
+    def same(self) -> bool | None:
+        """Return whether all of it is as recorded; None where nothing could be compared."""
+        return None if self.not_compared else not self.differences
 
 
 def evaluations_of(name: str) -> list[PolicyEvaluation]:
@@ -50,8 +61,10 @@ def run_again(evaluation: PolicyEvaluation) -> Rerun:
     Reads the version and the waivers; writes nothing. A record that was altered is a difference.
     """
     facts = evaluation.facts
+    if facts is None and not evaluation.facts_digest and not _hash_is_gone(evaluation):
+        return Rerun(evaluation, None, not_compared="no facts are stored with this decision, which an earlier release made")
     if facts is None:
-        return Rerun(evaluation, None, ("no facts are stored with this decision, which an earlier release made",))
+        return Rerun(evaluation, None, ("the stored facts are gone, although their hash was recorded",))
     if facts_digest(facts) != evaluation.facts_digest:
         return Rerun(evaluation, None, ("the stored facts do not match their hash",))
     versions = PolicyVersion.objects.filter(policy__name=settings.PKI_DEFAULT_POLICY)
@@ -66,6 +79,13 @@ def run_again(evaluation: PolicyEvaluation) -> Rerun:
         return Rerun(evaluation, None, (f"the rules of {version.version} do not match the recorded hash",))
     decision = decide_again(ruleset, facts)
     return Rerun(evaluation, decision, tuple(_differences(evaluation, decision)))
+
+
+def _hash_is_gone(evaluation: PolicyEvaluation) -> bool:
+    """Return whether the audit log has hashes of facts for decisions on this request that the rows have no more."""
+    request = evaluation.request
+    logged = AuditEvent.objects.filter(event=EventType.POLICY_EVALUATED, subject=request.subject, data__has_key="facts_sha256").count()
+    return logged > PolicyEvaluation.objects.filter(request=request).exclude(facts_digest="").count()
 
 
 def decide_again(ruleset: RuleSet, facts: dict[str, object]) -> Decision:

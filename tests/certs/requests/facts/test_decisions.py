@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
+from io import StringIO
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -66,7 +69,8 @@ def test_decision_names_version_and_hashes_in_row_and_audit_log(cast: Cast) -> N
         ({"rules_digest": "0" * 64}, "do not match the recorded hash"),
         ({"outcome": "deny"}, "outcome: recorded 'deny', now 'allow'"),
         ({"policy_version": "v9"}, "no policy version v9"),
-        ({"facts": None}, "no facts are stored"),
+        ({"facts": None}, "the stored facts are gone"),
+        ({"facts": None, "facts_digest": ""}, "the stored facts are gone"),
     ],
 )
 def test_altered_record_is_a_difference(cast: Cast, change: dict[str, Any], difference: str) -> None:
@@ -75,6 +79,22 @@ def test_altered_record_is_a_difference(cast: Cast, change: dict[str, Any], diff
     PolicyEvaluation.objects.filter(request=request).update(**change)
     (row,) = evaluations_of(request.public_id)
     assert difference in "".join(run_again(row).differences)
+
+
+def test_decision_of_a_release_that_stored_no_facts_is_not_compared_and_not_different(cast: Cast) -> None:
+    (request,) = submit_many([spec("a.example.com")], requester=cast.requester("requester"))
+    # As that release wrote it; the audit log has no hash of its facts either.
+    PolicyEvaluation.objects.filter(request=request).delete()
+    row = PolicyEvaluation.objects.create(
+        request=request, policy_version="v2.3", outcome="allow", checks=[], evaluated_at=database_now(), facts=None
+    )
+    again = run_again(row)
+    assert (again.same, again.differences) == (None, ())
+    assert "an earlier release" in again.not_compared
+    out = StringIO()
+    call_command("replay_decision", request.public_id, json=True, stdout=out)
+    answer = json.loads(out.getvalue())
+    assert (answer["success"], answer["decisions"][0]["same"]) == (True, None)
 
 
 def test_unknown_decision_is_not_found(cast: Cast) -> None:
