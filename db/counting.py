@@ -67,7 +67,7 @@ def count_as_planned(rows: models.QuerySet[Any], plan: Plan, *, most: int = MOST
     """
     if plan.rows > FAR_MORE * most and plan.cost >= _CHEAP:
         return Count(plan.rows, exact=False)
-    found = _in_time(rows.order_by().values("pk")[: most + 1].count, plan)
+    found = in_time(rows.order_by().values("pk")[: most + 1].count, plan)
     if found is None:
         return Count(plan.rows, exact=False)
     if found <= most:
@@ -108,7 +108,7 @@ def with_total(rows: models.QuerySet[Any], plan: Plan, columns: Sequence[str], *
     where PostgreSQL needs too long.
     """
     found: Any = rows.annotate(total_now=Window(Number("pk"))).values_list(*columns, "total_now")  # types know no `total_now`
-    return _in_time(lambda: list(found[:most]), plan)
+    return in_time(lambda: list(found[:most]), plan)
 
 
 def few(rows: models.QuerySet[Any], plan: Plan, *, most: int) -> Few:
@@ -118,7 +118,7 @@ def few(rows: models.QuerySet[Any], plan: Plan, *, most: int) -> Few:
     """
     if plan.rows > FAR_MORE * most:
         return Few(None)
-    found = _in_time(lambda: list(rows.order_by().values_list("pk", flat=True)[: most + 1]), plan)
+    found = in_time(lambda: list(rows.order_by().values_list("pk", flat=True)[: most + 1]), plan)
     if found is None:
         return Few(None, in_time=False)
     return Few(found if len(found) <= most else None)
@@ -135,7 +135,7 @@ def few_counted(rows: models.QuerySet[Any], plan: Plan, *, most: int, counted: i
         return Few(None)
     sliced = rows.order_by().values_list("pk")[: counted + 1]
     if plan.rows > FAR_MORE * counted:  # counted alone: an index that has no ids can do so
-        number = _in_time(sliced.count, plan)
+        number = in_time(sliced.count, plan)
         if number is None or number > most:
             return Few(None, in_time=number is not None, number=number)
         if not number:
@@ -153,17 +153,18 @@ def few_counted(rows: models.QuerySet[Any], plan: Plan, *, most: int, counted: i
             number, ids = cursor.fetchone()
         return number, ids
 
-    found = _in_time(read, plan, without)
+    found = in_time(read, plan, without)
     if found is None:
         return Few(None, in_time=False)
     number, ids = found
     return Few(numbers_result(ids) if number <= most else None, number=number)
 
 
-def _in_time(read: Callable[[], Result], plan: Plan, without: str = "") -> Result | None:
-    """Return what a query returns; None where PostgreSQL needs more than MILLISECONDS for it.
+def in_time(read: Callable[[], Result], plan: Plan, without: str = "", *, milliseconds: int = MILLISECONDS) -> Result | None:
+    """Return what a query returns; None where PostgreSQL needs more than so many milliseconds for it.
 
     A query that is expected to be cheap is read without the limit, which takes three statements.
+    `without` names a setting of the planner that is off meanwhile.
     """
     if plan.cost < _CHEAP:
         return read()
@@ -176,7 +177,7 @@ def _in_time(read: Callable[[], Result], plan: Plan, without: str = "") -> Resul
             # Compiling such a query takes longer than the time that it may take. What is read in that
             # time is in memory: an index that has all columns is read sooner than its table, which at
             # the cost of pages on a disk is preferred.
-            values = {"statement_timeout": str(MILLISECONDS), "jit": "off", "random_page_cost": "2"}
+            values = {"statement_timeout": str(milliseconds), "jit": "off", "random_page_cost": "2"}
             if without:
                 values[without] = "off"
             before: Sequence[str] = ()

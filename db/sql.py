@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import F, Lookup
+from django.db.models import F, Func, IntegerField, Lookup
 
 from db.backend import on_postgresql
 from db.pipeline import Row, Statement, run, run_first
@@ -177,6 +177,28 @@ class _AnyOf(Lookup):
 def among(column: str, ids: Sequence[int]) -> Any:
     """Return the condition that an integer column is among these ids, for `filter` and `exclude`."""
     return _AnyOf(F(column), id_list(ids))
+
+
+class _PlaceAmong(Func):
+    """The place, from 0, of an integer column's value among ids, which are one parameter; NULL for another value."""
+
+    output_field = IntegerField()
+
+    def __init__(self, column: str, ids: Sequence[int]) -> None:
+        super().__init__(F(column))
+        self._ids = id_list(ids)
+
+    def as_sql(self, compiler: Any, connection: Any, *_names: Any, **_context: Any) -> tuple[str, tuple[str | int, ...]]:
+        """Return the expression, with all ids in one parameter."""
+        column, parameters = compiler.compile(self.get_source_expressions()[0])
+        if on_postgresql():
+            return f"array_position(CAST(%s AS bigint[]), {column}) - 1", (self._ids, *parameters)
+        return f"(SELECT key FROM json_each(%s) WHERE value = {column})", (self._ids, *parameters)  # noqa: S608 - Django's own SQL
+
+
+def place_among(column: str, ids: Sequence[int]) -> Func:
+    """Return the expression for the place, from 0, that an integer column's value has among these ids."""
+    return _PlaceAmong(column, ids)
 
 
 def ids_on_sqlite(table: str, count: int) -> range:

@@ -137,9 +137,11 @@ class Certificate(models.Model):
             # so that they read it in place of the table, of which it is an eighth.
             models.Index(
                 fields=["not_after", "alert_at"],
-                include=["id", "status", "not_before", "team", "issuer", "key_type", "request"],
+                include=["id", "status", "not_before", "team", "issuer", "key_type", "request", "issued_at"],
                 name="certificate_ends",
             ),
+            # The few that were issued lately, or long ago.
+            models.Index(fields=["issued_at"], name="certificate_issued"),
             # Orders of the inventory page. With a million rows any other way reads far too many.
             models.Index(fields=["common_name"], name="certificate_common_name"),
             models.Index(fields=["key_type", "not_after"], name="certificate_key_type_ends"),
@@ -158,16 +160,25 @@ class Certificate(models.Model):
                 condition=models.Q(status__in=["revocation_pending", "revoked"]),
                 name="certificate_on_crl",
             ),
+            # One person may own most of them: with what a sum by team reads.
             models.Index(
                 fields=["owner", "not_after"],
+                include=["id", "status", "team"],
                 condition=models.Q(owner__isnull=False),
                 name="certificate_owner_ends",
             ),
             # Those below hold few rows, and cost nothing at issuance.
             models.Index(
                 fields=["not_after"],
+                include=["id", "status", "team"],
                 condition=~models.Q(status="good"),
                 name="certificate_not_good",
+            ),
+            # Nearly all have the profile of TLS servers: a list of those follows the index of ends.
+            models.Index(
+                fields=["profile", "not_after"],
+                condition=~models.Q(profile="tls-server"),
+                name="certificate_rare_profile",
             ),
             models.Index(
                 fields=["-id"],

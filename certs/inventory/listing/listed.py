@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import cached_property
 
 from certs.inventory.figures import kept_of
-from certs.inventory.filters import CertificateFilter, StateGroup, without_text
+from certs.inventory.filters import CertificateFilter, without_text
 from certs.inventory.listing.paging import PAGE, Group, Position, Rows, Window, counted_window, window
 from certs.inventory.listing.sorts import Sort, Teams, check_sort, groups_of
 from certs.inventory.search import Named, by_name, identified
@@ -21,6 +21,7 @@ FEW = 5_000  # rows that are sorted without an index
 _MOST_SORTED = 10_000  # rows that are sorted as they are counted; and what one act takes (`certs.acts.drafting.MOST_LINES`)
 _FEW_AGAIN = 2_500  # rows that are looked up by their ids: of more the first are found sooner in the index of the order
 _FEW_GROUPS = 12
+_MOST_SORTED_BY_REFERENCE = 50_000  # the same by one of many teams: the first hundred may have none of them
 _DEAR = 10_500  # of the planner's cost: above that of a look at each of 100,000 rows
 _READ_WHOLE = 20_000  # of the planner's cost: reading a table of 100,000 from its beginning to its end is half of it
 
@@ -67,7 +68,7 @@ class View:
         rows, ids = self.candidates, self._few.ids
         if ids is not None:  # by match, the groups say which rows they are
             rows = Certificate.objects.all() if self.by_match else Certificate.objects.filter(among("pk", ids))
-        return window(rows, self.groups, after=after, before=before, size=size, is_small=ids is not None)
+        return window(rows, self.groups, after=after, before=before, size=size, is_small=ids is not None, plan=self._doubted)
 
     def count(self) -> Count:
         """Return how many there are: exact up to a bound, else an estimate."""
@@ -98,14 +99,21 @@ class View:
         return few_counted(self.rows, self.plan, most=_FEW_AGAIN, counted=self._most)
 
     @property
+    def _doubted(self) -> Plan | None:
+        """What the database expects of a filter, which may be wrong. All that have a part of a name take longer to find than to wait."""
+        return self.plan if self.restricts else None
+
+    @property
     def _is_sorted(self) -> bool:
         """Whether so few are expected that they are all read for a page, in an order of which one statement knows the groups."""
-        if self.found is not None or not self.restricts or not 0 < len(self.groups) <= _FEW_GROUPS:
+        if self.found is not None or not self.restricts or not self.groups:
             return False
         if self.candidates is not self.rows:  # many, of which the first are found without reading the others
             return False
-        expected = self.plan.rows <= FAR_MORE * _MOST_SORTED and self.plan.cost < _READ_WHOLE
-        return expected and all(one.when is not None for one in self.groups)
+        most = _MOST_SORTED if len(self.groups) <= _FEW_GROUPS else _MOST_SORTED_BY_REFERENCE
+        expected = self.plan.rows <= FAR_MORE * most and self.plan.cost < _READ_WHOLE
+        named = len(self.groups) <= _FEW_GROUPS or all(one.reference is not None for one in self.groups)
+        return expected and named and all(one.when is not None for one in self.groups)
 
     def parts(self, size: int) -> Iterator[list[int]]:
         """Yield the ids of all of them in the order, `size` at a time, each part by key."""
@@ -141,13 +149,8 @@ def view_of(teams: Teams, sought: CertificateFilter, sort: str = "", *, now: dat
     candidates = rows
     if sought.state == CertificateState.ON_HOLD and plan.rows > FEW:
         candidates = held(without_text(visible, replace(sought, state=""), now=now))
-    groups = groups_of(sort, None, teams=teams, team=sought.team, state=_state_of(sought), now=now)
+    groups = groups_of(sort, None, teams=teams, sought=sought, now=now)
     return View(rows, candidates, groups, plan, kept, restricts)
-
-
-def _state_of(sought: CertificateFilter) -> str:
-    """Return the state that the filter asks for, or that follows from it."""
-    return sought.state or (StateGroup.IN_FORCE.value if sought.expiring or sought.policy else "")
 
 
 def _searched(rows: Rows, sought: CertificateFilter, sort: str, *, teams: Teams, restricts: bool, now: datetime) -> View:
@@ -171,7 +174,7 @@ def _searched(rows: Rows, sought: CertificateFilter, sort: str, *, teams: Teams,
             named = named if found.ids is None else by_name(sought.q, ids=found.ids)
     by_match = sort.removeprefix("-") in ("", Sort.MATCH)
     order = named if by_match else None
-    groups = groups_of(sort, order, teams=teams, team=sought.team, state=sought.state, now=now)
+    groups = groups_of(sort, order, teams=teams, sought=sought, now=now)
     return View(matching, rows if by_match else matching, groups, plan, found=found, by_match=by_match)
 
 

@@ -12,17 +12,19 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Case, F, OrderBy, Q, QuerySet, SmallIntegerField, Value, When
+from django.db.models import Case, F, Func, OrderBy, Q, QuerySet, SmallIntegerField, Value, When
 from django.db.models.functions import Coalesce
 
 from certs.errors import InputRefused
 from certs.models import Certificate
-from db.counting import Count, Plan, with_total
+from db.counting import Count, Plan, in_time, with_total
+from db.sql import place_among
 
 Rows = QuerySet[Certificate]
 PAGE = 25
 _SIGN = "~"
 _MOST_CHARACTERS = 400
+_PATIENCE = 120  # milliseconds, in which the index of an order should have found the rows of a page
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,8 @@ class Group:
     """Rows that stand together in an order, and their order among themselves: by `column`, then id.
 
     `when` says of a row of the certificate alone whether it is one of them, and is None where no
-    such condition does; `rows` returns the same.
+    such condition does; `rows` returns the same. `reference`: the row of another table that they
+    refer to, as column and id, where that makes the group.
     """
 
     key: str
@@ -38,11 +41,17 @@ class Group:
     column: str = "not_after"
     descending: bool = False
     when: Q | None = None
+    reference: tuple[str, int] | None = None
 
     @classmethod
     def meeting(cls, key: str, when: Q, column: str = "not_after", *, descending: bool = False) -> Group:
         """Return the group of the rows that meet a condition on their own columns."""
         return cls(key, lambda rows: rows.filter(when), column, descending, when)
+
+    @classmethod
+    def referring(cls, column: str, pk: int) -> Group:
+        """Return the group of the rows that refer to one row of another table."""
+        return replace(cls.meeting(str(pk), Q(**{column: pk})), reference=(column, pk))
 
     def read(self, text: str) -> Any:
         """Return the value of `column` that a position holds as text. Raises ValueError."""
@@ -95,21 +104,24 @@ def window(
     before: Position | None = None,
     size: int = PAGE,
     is_small: bool = False,
+    plan: Plan | None = None,
 ) -> Window:
     """Return the page behind `after`, or the one that ends before `before`; else the first.
 
-    `is_small`: there are so few rows that sorting them costs less than an index. One query a group
-    until the page is full. Raises InputRefused for a position of another order.
+    `is_small`: there are so few rows that sorting them costs less than an index. `plan`: what the
+    database expects of `rows`, where it may be wrong. One query a group until the page is full.
+    Raises InputRefused for a position of another order.
     """
+    plan = plan or Plan()
     if before is not None:
-        found = _walk(rows, reverse(groups), before, size + 1, "before", is_small=is_small)
+        found = _walk(rows, reverse(groups), before, size + 1, "before", is_small=is_small, plan=plan)
         more, found = len(found) > size, found[:size][::-1]
         return Window(
             [one.pk for one in found],
             newer=found[0] if more else None,
             older=found[-1] if found else None,
         )
-    found = _walk(rows, groups, after, size + 1, "after", is_small=is_small)
+    found = _walk(rows, groups, after, size + 1, "after", is_small=is_small, plan=plan)
     more, found = len(found) > size, found[:size]
     return Window(
         [one.pk for one in found],
@@ -139,8 +151,11 @@ def counted_window(rows: Rows, groups: Sequence[Group], plan: Plan, *, size: int
     return Window([one.pk for one in found], older=found[-1] if more else None), total
 
 
-def _place(groups: Sequence[Group]) -> Case:
+def _place(groups: Sequence[Group]) -> Case | Func:
     """Return the number of a row's group. What is in none of the others is in the last."""
+    references = [one.reference for one in groups if one.reference is not None]
+    if len(references) == len(groups):
+        return place_among(references[0][0], [pk for _, pk in references])
     number, last = SmallIntegerField(), len(groups) - 1
     whens = [When(one.when, then=Value(place)) for place, one in enumerate(groups[:last])]
     return Case(*whens, default=Value(last), output_field=number)
@@ -173,6 +188,7 @@ def _walk(
     name: str,
     *,
     is_small: bool,
+    plan: Plan,
 ) -> list[Position]:
     keys = [one.key for one in groups]
     if start is not None and start.group not in keys:
@@ -182,11 +198,26 @@ def _walk(
         part = group.rows(rows)
         if start is not None and group.key == start.group:
             part = part.filter(_behind(group, start, name))
-        values = part.order_by(*_order(group, is_small=is_small)).values_list("pk", group.column)[: most - len(found)]
+        values = _first(part, group, most - len(found), is_small=is_small, plan=plan)
         found += [Position(group.key, _text(value), pk) for pk, value in values]
         if len(found) >= most:
             break
     return found
+
+
+def _first(rows: Rows, group: Group, most: int, *, is_small: bool, plan: Plan) -> list[tuple[int, Any]]:
+    """Return the ids of the first rows of a group, with the values of its column.
+
+    The index of the order finds them at once where enough rows meet the filter. Where those are at
+    its end, behind a million others, the database does not know that: after a while all that meet
+    the filter are sorted instead.
+    """
+
+    def ordered(*, is_small: bool) -> list[tuple[int, Any]]:
+        return list(rows.order_by(*_order(group, is_small=is_small)).values_list("pk", group.column)[:most])
+
+    found = None if is_small else in_time(lambda: ordered(is_small=False), plan, milliseconds=_PATIENCE)
+    return ordered(is_small=True) if found is None else found
 
 
 def _order(group: Group, *, is_small: bool) -> list[OrderBy]:

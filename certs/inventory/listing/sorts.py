@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any
 
 from django.db.models import Q, TextChoices
 
 from certs.errors import InputRefused
-from certs.inventory.filters import RENEWED, Renewal
+from certs.inventory.filters import RENEWED, CertificateFilter, Renewal
 from certs.inventory.listing.key_types import key_types
 from certs.inventory.listing.paging import Group, reverse
 from certs.inventory.listing.served import Served, served_condition
@@ -47,25 +46,41 @@ _STATES = (
     CertificateState.EXPIRED,
     CertificateState.REVOKED,
 )
-_REVOKED = (CertificateState.ON_HOLD, CertificateState.BEING_REVOKED, CertificateState.REVOKED)
+_REVOKED = frozenset({CertificateState.ON_HOLD, CertificateState.BEING_REVOKED, CertificateState.REVOKED})
+_IN_FORCE = frozenset(_STATES) - _REVOKED - {CertificateState.EXPIRED}
 _RENEWALS = (Renewal.BLOCKED, Renewal.BY_HAND, Renewal.OFF, Renewal.ITSELF)
 
 
-def groups_of(sort: str, named: Named | None, *, teams: Teams, team: str, state: str, now: datetime) -> list[Group]:
+def states_within(sought: CertificateFilter) -> frozenset[CertificateState]:
+    """Return the states that certificates which meet the filter can have."""
+    found = frozenset(_STATES)
+    if sought.state:
+        found &= {CertificateState(sought.state)} if sought.state in CertificateState.values else _IN_FORCE
+    if sought.status or sought.revoked_after or sought.revoked_before:
+        found &= _REVOKED
+    if sought.expiring or sought.policy:
+        found &= _IN_FORCE
+    return found
+
+
+def groups_of(sort: str, named: Named | None, *, teams: Teams, sought: CertificateFilter, now: datetime) -> list[Group]:
     """Return the groups of an order: where none is named, the best match for a text, or by end.
 
-    `team`, `state`: the filters of these names; groups in which nothing of them can be are left out.
-    Raises InputRefused for an order that the list does not have.
+    Groups in which nothing that meets the filter can be are left out. Raises InputRefused for an
+    order that the list does not have.
     """
     check_sort(sort)
+    states = states_within(sought)
     name = sort.removeprefix("-")
     chosen = Sort(name) if name else Sort.MATCH if named else Sort.ENDS
     if chosen is Sort.ENDS or (chosen is Sort.MATCH and named is None):
-        groups = _by_end(state, now)
+        groups = _by_end(states, now)
     elif chosen is Sort.MATCH and named is not None:
-        groups = _by_match(named, _by_end(state, now))
+        groups = _by_match(named, _by_end(states, now))
     elif chosen is Sort.TEAM:
-        groups = _by_team(teams, team)
+        groups = _by_team(teams, sought.team)
+    elif chosen is Sort.STATE:
+        groups = _by_state(states, now)
     else:
         groups = _BY_SORT[chosen](now)
     return reverse(groups) if sort.startswith("-") else groups
@@ -81,7 +96,7 @@ def check_sort(sort: str) -> None:
         )
 
 
-def _by_end(state: str, now: datetime) -> list[Group]:
+def _by_end(states: frozenset[CertificateState], now: datetime) -> list[Group]:
     """In force by their end, then everything else, the last that ended first.
 
     Two ranges instead of "not in force": each is a range of an index.
@@ -90,19 +105,17 @@ def _by_end(state: str, now: datetime) -> list[Group]:
     # As the index `certificate_not_good` says it.
     revoked = Group.meeting("revoked", Q(~Q(status=Certificate.Status.GOOD), not_after__gte=now))
     past = Group.meeting("past", Q(not_after__lt=now), descending=True)
-    if state in _REVOKED:
-        return [revoked, past]
-    if state == CertificateState.EXPIRED:
-        return [past]
-    if state == CertificateState.VALID:
+    if states == {CertificateState.VALID}:
         # What is valid and ends before others become due is rare, and after thousands that are due.
         until = due_until(now)
         return [
             Group.meeting("soon", Q(in_force, not_after__lte=until, alert_at__gt=now)),
             Group.meeting("in", Q(in_force, not_after__gt=until)),
         ]
-    found = [Group.meeting("in", in_force)]
-    return found if state else [*found, revoked, past]
+    found = [Group.meeting("in", in_force)] if states & _IN_FORCE else []
+    if states & _REVOKED:
+        found.append(revoked)
+    return found if states <= _IN_FORCE else [*found, past]
 
 
 def _by_match(named: Named, by_end: Sequence[Group]) -> list[Group]:
@@ -127,11 +140,11 @@ def _by_name(_now: datetime) -> list[Group]:
     return [Group.meeting("all", Q(), "common_name")]
 
 
-def _by_state(now: datetime) -> list[Group]:
+def _by_state(states: frozenset[CertificateState], now: datetime) -> list[Group]:
     def of(state: CertificateState) -> Group:
         return Group(state.value, lambda rows: in_state(rows, state, now))
 
-    return [of(state) for state in _STATES]
+    return [of(state) for state in _STATES if state in states]
 
 
 def _by_renewal(_now: datetime) -> list[Group]:
@@ -139,23 +152,17 @@ def _by_renewal(_now: datetime) -> list[Group]:
 
 
 def _by_key(_now: datetime) -> list[Group]:
-    return _by_value("key_type", [(one, one) for one in key_types()])
+    return [Group.meeting(one, Q(key_type=one)) for one in key_types()]
 
 
 def _by_issuer(_now: datetime) -> list[Group]:
-    rows = Issuer.objects.order_by("name", "pk").values_list("pk", flat=True)
-    return _by_value("issuer", [(str(pk), pk) for pk in rows])
+    return [Group.referring("issuer", pk) for pk in Issuer.objects.order_by("name", "pk").values_list("pk", flat=True)]
 
 
 def _by_team(teams: Teams, team: str) -> list[Group]:
     rows = Team.objects.all() if teams is None else Team.objects.filter(pk__in=teams)
     rows = rows.filter(slug=team) if team else rows
-    ids = rows.order_by("name", "pk").values_list("pk", flat=True)
-    return _by_value("team", [(str(pk), pk) for pk in ids])
-
-
-def _by_value(column: str, values: Sequence[tuple[str, Any]]) -> list[Group]:
-    return [Group.meeting(key, Q(**{column: value})) for key, value in values]
+    return [Group.referring("team", pk) for pk in rows.order_by("name", "pk").values_list("pk", flat=True)]
 
 
 def _by_served(_now: datetime) -> list[Group]:
@@ -168,7 +175,6 @@ def _by_served(_now: datetime) -> list[Group]:
 _BY_SORT: dict[Sort, Callable[[datetime], list[Group]]] = {
     Sort.NEWEST: _newest,
     Sort.NAME: _by_name,
-    Sort.STATE: _by_state,
     Sort.RENEWAL: _by_renewal,
     Sort.KEY: _by_key,
     Sort.CA: _by_issuer,

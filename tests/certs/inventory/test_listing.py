@@ -22,6 +22,7 @@ from certs.errors import InputRefused, NotFound
 from certs.inventory import CertificateFilter, filters
 from certs.inventory.figures import count_states
 from certs.inventory.listing import listed as lists
+from certs.inventory.listing import paging
 from certs.inventory.listing import strip as strips
 from certs.inventory.listing.listed import View, listed, view_of
 from certs.inventory.listing.paging import Position, Window
@@ -150,6 +151,53 @@ def test_few_certificates_are_sorted_and_counted_in_one_statement_whatever_their
             apart = view.window(size=100)
             assert (page.ids, total.number) == (apart.ids, len(apart.ids))
             assert total.number == 10
+
+
+def test_an_order_by_many_teams_is_one_statement(estate: list[Certificate], now: datetime, subtests: pytest.Subtests) -> None:
+    """A statement a team took seconds where the first hundred teams have nothing that meets the filter."""
+    many = [Team.objects.create(slug=f"t{number}", name=f"Team {number:02}") for number in range(30)]
+    for number, row in enumerate(estate):
+        Certificate.objects.filter(pk=row.pk).update(team=many[number * 7 % 30])
+    for sort in ("team", "-team"):
+        with subtests.test(sort):
+            view = view_of(None, CertificateFilter(issuer="a-ca"), sort, now=now)
+            with CaptureQueriesContext(connection) as sent:
+                page, total = view.page()
+            assert [one for one in sent.captured_queries if "certs_certificate" in one["sql"]] == sent.captured_queries[:1]
+            assert (page.ids, total) == (view.window(size=100).ids, Count(10, exact=True))
+            names = [one.row.team.name for one in listed(page.ids, now=now)]
+            assert names == sorted(names, reverse=sort.startswith("-"))
+
+
+def test_only_states_that_can_be_are_asked_for(estate: list[Certificate], now: datetime, subtests: pytest.Subtests) -> None:
+    """By state downwards, a list of what is valid first looked for what is revoked, expired or renewed among all."""
+    for query, states in (
+        ("state=valid", 1),
+        ("status=revoked", 3),
+        ("state=active", 5),
+        ("policy=fails", 5),
+        ("revoked_after=2020-01-01", 3),
+    ):
+        for sort in ("state", "-state"):
+            with subtests.test(f"{query} {sort}"):
+                sought = CertificateFilter.from_query(dict([query.split("=")]))
+                view = view_of(None, sought, sort, now=now)
+                assert len(view.groups) == states
+                everything = view_of(None, sought, "newest", now=now).window(size=100)
+                assert sorted(view.window(size=100).ids) == sorted(everything.ids)
+
+
+def test_a_page_that_the_index_of_the_order_does_not_find_in_time_is_sorted(
+    estate: list[Certificate], now: datetime, monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests
+) -> None:
+    """What is met at the end of an order only, behind a million others."""
+    monkeypatch.setattr(lists, "_FEW_AGAIN", 3)
+    for sort in SORTS:
+        view = view_of(None, CertificateFilter(issuer="a-ca"), sort, now=now)
+        found = walk(view, 4)
+        with subtests.test(sort), monkeypatch.context() as patched:
+            patched.setattr(paging, "in_time", lambda read, plan, milliseconds: None)
+            assert walk(view, 4) == found
 
 
 def test_a_long_list_is_counted_up_to_a_bound(estate: list[Certificate], monkeypatch: pytest.MonkeyPatch, now: datetime) -> None:
