@@ -175,6 +175,40 @@
     });
   }
 
+  // htmx leaves the page as it is when a form that it sent is refused as a whole (413, 403, 500) or gets no answer: say so in the form.
+  function refusals() {
+    const say = (form, heading, sentences) => {
+      const notice = document.createElement("div");
+      notice.className = "notice is-bad";
+      notice.setAttribute("role", "alert");
+      notice.dataset.refused = "";
+      [heading, ...sentences].forEach((text, place) => {
+        const line = document.createElement("p");
+        const words = place ? line : line.appendChild(document.createElement("strong"));
+        words.textContent = text;
+        notice.append(line);
+      });
+      form.prepend(notice);
+    };
+    const of = (event) => (event.detail.requestConfig?.verb === "post" ? event.detail.elt.closest("form") : null);
+    document.addEventListener("htmx:beforeRequest", (event) => of(event)?.querySelector("[data-refused]")?.remove());
+    document.addEventListener("htmx:responseError", (event) => {
+      const form = of(event);
+      if (!form) return;
+      if (event.detail.xhr.status === 403 && event.detail.requestConfig.triggeringEvent?.type === "submit") {
+        HTMLFormElement.prototype.submit.call(form); // the page that answers keeps what was typed, and can send it again
+        return;
+      }
+      const page = new DOMParser().parseFromString(event.detail.xhr.responseText, "text/html");
+      const lines = [...page.querySelectorAll("main p:not([data-page-only])")].map((line) => line.textContent.trim());
+      say(form, page.querySelector("main h1")?.textContent || "That did not work.", lines.filter(Boolean));
+    });
+    document.addEventListener("htmx:sendError", (event) => {
+      const form = of(event);
+      if (form) say(form, "The portal does not answer.", ["Check the connection, and send it again. What you typed is still here."]);
+    });
+  }
+
   // How many lines of a list are selected, and one box for those of the page.
   function selecting() {
     const all = document.querySelector("[data-all]");
@@ -226,6 +260,7 @@
     dropping();
     submitting();
     onceOnly();
+    refusals();
     selecting();
     copying();
   });

@@ -363,3 +363,29 @@ def test_body_beyond_all_bounds_is_refused_by_its_length_alone(portal: Portal, s
     assert (page.status_code, "Nothing of it was read" in page.content.decode()) == (413, True)
     answer = Client().post("/api/v1/bulk/upload", {"file": SimpleUploadedFile("w.csv", b"x" * 2_000_000)})
     assert (answer.status_code, answer.json()["type"]) == (413, "urn:pki-portal:error:too_large")
+
+
+def test_upload_that_is_too_large_or_lost_is_said_beside_the_form(look: Visit, portal: Portal, settings: Any) -> None:
+    settings.PKI_BULK_MAX_BYTES = 1024
+    alice = look()
+    alice.open("/bulk/new/?keys=store&via=file")
+    file, send = alice.page.get_by_label("File (CSV"), alice.page.get_by_role("button", name="Show what would be issued")
+    file.set_input_files({"name": "w.csv", "mimeType": "text/csv", "buffer": b"x" * 2_000_000})
+    send.click()
+    notice = alice.page.get_by_role("alert")
+    expect(notice).to_contain_text("That is too large")
+    expect(notice).to_contain_text("Split the file, and send the parts one after another.")
+    expect(notice).not_to_contain_text("go back")
+    expect(send).to_be_enabled()
+    assert alice.axe() == []
+    alice.page.route("**/bulk/new/", lambda route: route.abort())
+    file.set_input_files({"name": "w.csv", "mimeType": "text/csv", "buffer": b"name\napi-1"})
+    send.click()
+    expect(notice).to_contain_text("The portal does not answer")
+    expect(notice).to_have_count(1)
+    alice.page.unroute("**/bulk/new/")
+    alice.follow(send)
+    expect(alice.page.get_by_role("heading", name="Draft: 1 certificate")).to_be_visible()
+    # What htmx writes on the console of the two answers above.
+    assert all(one.startswith(("Response Status Error Code 413", "htmx:sendError")) for one in alice.complaints)
+    alice.complaints.clear()
