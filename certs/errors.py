@@ -54,6 +54,14 @@ class NotUnderstood(InputRefused):
         self.example = example
 
 
+class ReasonMissing(NotUnderstood):
+    """A sentence that revokes a certificate without a reason. One of the three says which certificate."""
+
+    def __init__(self, message: str, *, position: int, example: str, cert_id: str, serial_number: int | None, name: str) -> None:
+        super().__init__(message, position=position, example=example)
+        self.cert_id, self.serial_number, self.name = cert_id, serial_number, name
+
+
 class NotPermitted(PortalError):
     """The actor may not do this.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django.urls import reverse
@@ -9,7 +10,7 @@ from django.urls import reverse
 from certs.enums import AlertKind
 from certs.inbox.matters import Inbox, Kind, Matter, More
 from certs.inventory import CertificateFilter, CertificateState, StateGroup, YesNo, open_alerts
-from certs.models import OperatorAlert
+from certs.models import OperatorAlert, Team
 
 _KEYS = (AlertKind.KEY_CLAIMED, AlertKind.KEY_BLOCKED, AlertKind.AUTHORITY_KEY_EXPOSED, AlertKind.KEY_UNBLOCKED)
 # Certificates in use are wrong, or nothing is issued, renewed, revoked or verified while these are open.
@@ -36,6 +37,23 @@ def alerts_waiting(*, most: int) -> Inbox:
     found = list(open_alerts()[: most + 1])
     more = (More("All open alerts", reverse("alerts")),) if len(found) > most else ()
     return Inbox(tuple(_matter(alert) for alert in found[:most]), more)
+
+
+def expired_of(teams: Sequence[Team], *, most: int) -> Inbox:
+    """Return what has expired in these teams and nothing replaced, for their members: one line a team.
+
+    The night's check finds it and keeps an alert for each team, so nothing is searched here.
+    """
+    causes = [f"team:{team.slug}" for team in teams]
+    found = open_alerts().filter(kind=AlertKind.EXPIRED, cause__in=causes)[:most]
+    return Inbox(tuple(_expired(alert) for alert in found))
+
+
+def _expired(alert: OperatorAlert) -> Matter:
+    way = way_of(alert)
+    why = f"{alert.details} Request a new one for each name that is used. If a name is not used any more, switch the renewal off."
+    url = way.url if way else reverse("certificates")
+    return Matter(Kind.EXPIRED, alert.title, why.strip(), url, "See the certificates", alert.raised_at, is_urgent=True)
 
 
 def _matter(alert: OperatorAlert) -> Matter:

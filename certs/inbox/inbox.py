@@ -12,7 +12,7 @@ from django.db.models import Q, QuerySet
 
 from certs.access.permissions import Permission, held_by
 from certs.enums import RequestState as S
-from certs.inbox.alerts import alerts_waiting
+from certs.inbox.alerts import alerts_waiting, expired_of
 from certs.inbox.certificates import needing_a_person, without_owner
 from certs.inbox.decisions import (
     domains_to_decide,
@@ -84,6 +84,8 @@ def inbox_of(reader: Reader, *, teams: Sequence[Team], most: int, now: datetime)
     parts = _of_roles(reader, most=most, now=now)
     if teams and may_find(Present.QUESTIONS):
         parts.append(questions_to_answer(teams, most=most))
+    if teams and may_find(Present.EXPIRED) and not may_find(Present.ALERTS):
+        parts.append(expired_of(teams, most=most))
     if not teams and not reader.is_officer:
         return Inbox.of(parts, now=now)
     if may_find(Present.PEOPLE):

@@ -19,6 +19,7 @@ class Kind(StrEnum):
     DOMAIN = "Domain"
     POLICY = "Policy"
     PERSON = "Person"
+    EXPIRED = "Expired"
     RENEWAL = "Renewal"
     INSTALLATION = "Installation"
     OWNER = "Owner"

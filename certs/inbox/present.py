@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import StrEnum
 from functools import cache
 
-from certs.enums import RequestState
+from certs.enums import AlertKind, RequestState
 from certs.models import (
     ApprovalQuestion,
     BulkOrder,
@@ -32,6 +32,7 @@ class Present(StrEnum):
     DRAFTS = "drafts"
     WAIVERS = "waivers"
     PEOPLE = "people"
+    EXPIRED = "expired"
 
 
 _ROWS = {
@@ -43,6 +44,7 @@ _ROWS = {
     Present.DRAFTS: (PolicyVersion, f"state = '{PolicyVersion.State.DRAFT.value}'"),
     Present.WAIVERS: (PolicyWaiver, "approved_at IS NULL AND ended_at IS NULL"),
     Present.PEOPLE: (JoinRequest, "decided_at IS NULL"),
+    Present.EXPIRED: (OperatorAlert, f"kind = '{AlertKind.EXPIRED.value}' AND closed_at IS NULL"),
 }
 
 

@@ -16,7 +16,7 @@ from lark.exceptions import UnexpectedToken
 from lark.lexer import Lexer
 
 from certs.enums import RevocationReason
-from certs.errors import NotUnderstood
+from certs.errors import NotUnderstood, ReasonMissing
 from certs.language.meaning import LIST_EXAMPLE, Part, issue_plan, key_of, validity_of_parts
 from certs.language.reasons import EXAMPLE as REVOKE_EXAMPLE
 from certs.language.reasons import OFFERED, certificate_word, names_a_host, reason_words
@@ -187,7 +187,14 @@ def _revoke_plan(parts: list[Part], end: int) -> RevokePlan:
     target = _target(parts, end, REVOKE_EXAMPLE)
     reason = _only([part for part in parts if part.kind == "reason"], "reasons", REVOKE_EXAMPLE)
     if reason is None:
-        raise NotUnderstood(f"Why? A reason is needed: {OFFERED}", position=end, example=REVOKE_EXAMPLE)
+        raise ReasonMissing(
+            f"Why? A reason is needed: {OFFERED}",
+            position=end,
+            example=REVOKE_EXAMPLE,
+            cert_id=_written(target, "cert_id"),
+            serial_number=_serial(target),
+            name=_written(target, "host"),
+        )
     return RevokePlan(
         reason=RevocationReason(str(reason.words[0].value)),
         cert_id=_written(target, "cert_id"),

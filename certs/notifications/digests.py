@@ -38,7 +38,7 @@ TOPICS = (Topic.ISSUED, Topic.ISSUED_BY_PROGRAM, Topic.RENEWED, Topic.REVOKED)
 @dataclass(frozen=True, slots=True)
 class Line:
     """One certificate in a digest. `old_ends`: the end of the one that it replaces. `reason`, `by`:
-    of its revocation. `state`: as pages show it, when the mail is written.
+    of its revocation. `in_vault`: its key is in a key store that keeps it. `state`: as pages show it, when the mail is written.
     """
 
     pk: int
@@ -48,6 +48,7 @@ class Line:
     old_ends: datetime | None
     reason: str = ""
     by: str = ""
+    in_vault: bool = False
     state: CertificateState = CertificateState.VALID
 
     @property
@@ -169,7 +170,9 @@ def _by_recipient(topic: Topic, batch: uuid.UUID) -> dict[str, _Part]:
             name_of(one),
             one.not_after,
             old.not_after if old else None,
-            *((revocation.reason, revocation.requested_by) if revocation is not None else ()),
+            reason=revocation.reason if revocation is not None else "",
+            by=revocation.requested_by if revocation is not None else "",
+            in_vault=one.key_id is not None,
         )
         for recipient in audiences[whose]:
             parts.setdefault(recipient, _Part(entry.at)).add(line)
@@ -205,6 +208,7 @@ def _write_mail(topic: Topic, recipient: str, part: _Part, batch: uuid.UUID, now
             "total": part.total,
             "more": part.total - len(lines),
             "deadline": deadline,
+            "in_vault": all(line.in_vault for line in lines),
             "installation": installation_of(lines[0].cert_id) if part.total == 1 and topic in _TO_INSTALL else None,
             "now": now,
             "on_hold": _are_on_hold(lines),

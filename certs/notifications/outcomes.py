@@ -66,13 +66,15 @@ def _names(request: CertificateRequest) -> str:
 
 
 def _waits(request: CertificateRequest, _actor: Actor, now: datetime) -> None:
+    limit = getattr(request, "approval_limit", None)  # set with the row, which is written after the notices
+    by_when = f" by {short_day(limit.lapses_at)}" if limit is not None else ""
     notify(
         Topic.APPROVAL,
         key=f"approval:{request.public_id}",
         audience=approvers_of(request),
-        subject=f"Approve or reject: {_names(request)} for team {request.team.name}",
+        subject=f"Approve or reject{by_when}: {_names(request)} for team {request.team.name}",
         template="approval",
-        context={"request": request, "names": request.names, "now": now},
+        context={"request": request, "names": request.names, "lapses_at": limit.lapses_at if limit is not None else None, "now": now},
         now=now,
         reply_to=_reply_to(request),
         bundle=_line(Kind.WAITS, request, f"For team {request.team.name}"),

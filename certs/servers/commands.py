@@ -8,7 +8,7 @@ certificates of elsewhere as well as from the portal's own parser.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -59,6 +59,35 @@ def compose(tool: Tool, wanted: CSRContent) -> str:
         if not is_plain(name):
             raise ValueError(f"{name[:80]!r} is not a DNS name or an IP address in normal form")
     return _COMPOSERS[tool](wanted, KeyFacts.from_name(wanted.key))
+
+
+def compose_many(wanted: Sequence[CSRContent]) -> str:
+    """Return one openssl command that makes a key and a CSR for each, without a line end.
+
+    A loop over the names where each has one, all with the same kind of key; else a command for each.
+    "" where openssl makes no such key, or nothing is wanted. Raises ValueError as `compose` does.
+    """
+    each = [compose(Tool.OPENSSL, one) for one in wanted]
+    if not all(each):
+        return ""
+    first = wanted[0] if wanted else None
+    if first is None or not all(_is_one_short_name(one) and one.key == first.key for one in wanted):
+        return "\n".join(each)
+    names = " \\\n  ".join(one.names[0] for one in wanted)
+    return (
+        f"for name in {names}; do\n"
+        f"  (umask 077 && openssl req -new -newkey {_openssl_key(KeyFacts.from_name(first.key))} -nodes \\\n"
+        '    -keyout "$name.key" -out "$name.csr" \\\n'
+        '    -subj "/CN=$name" -addext "subjectAltName=DNS:$name")\ndone'
+    )
+
+
+def _is_one_short_name(wanted: CSRContent) -> bool:
+    """Whether the name is also the name of its files, and fits into a common name."""
+    if len(wanted.names) != 1 or _is_address(wanted.names[0]):
+        return False
+    (name,) = wanted.names
+    return wanted.files.stem == name and wanted.subject_name == name
 
 
 def _is_address(name: str) -> bool:

@@ -19,7 +19,13 @@ register = template.Library()
 
 # From so many seconds on, the unit in which a distance is written.
 _UNITS = ((63_072_000, 31_557_600, "year"), (172_800, 86_400, "day"), (3600, 3600, "hour"), (0, 60, "minute"))
-_FORMS = {"": "{day} {0:%b %Y} {0:%H:%M} {0:%Z}", "day": "{day} {0:%b %Y}", "second": "{day} {0:%b %Y} {0:%H:%M:%S} {0:%Z}"}
+_FORMS = {
+    "": "{day} {0:%b %Y} {0:%H:%M} {0:%Z}",
+    "day": "{day} {0:%b %Y}",
+    "second": "{day} {0:%b %Y} {0:%H:%M:%S} {0:%Z}",
+    "clock": "{0:%H:%M:%S} {0:%Z}",
+    "clock of day": "{day} {0:%b} {0:%H:%M} {0:%Z}",
+}
 
 
 @register.simple_tag(takes_context=True)
@@ -44,6 +50,15 @@ def at(context: dict[str, Any], moment: datetime | None, form: str = "") -> Safe
     text = _FORMS[form].format(local, day=local.day)
     exact = f"{moment.astimezone(timezone.get_default_timezone()):%Y-%m-%d %H:%M:%S} UTC"
     return format_html('<time datetime="{}" title="{}">{}</time>', moment.isoformat(timespec="seconds"), exact, text)
+
+
+@register.simple_tag(takes_context=True)
+def clock(context: dict[str, Any], moment: datetime, first: datetime) -> SafeString | str:
+    """Write the time of one of several steps: "15:02:11 CET", with its day where that is another one than the first step's."""
+    reader_zone: Callable[[], tzinfo] = context.get("reader_zone") or timezone.get_default_timezone
+    zone = reader_zone()
+    same_day = moment.astimezone(zone).date() == first.astimezone(zone).date()
+    return at(context, moment, "clock" if same_day else "clock of day")
 
 
 @register.filter

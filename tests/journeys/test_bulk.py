@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import subprocess
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -78,11 +79,42 @@ def test_words_become_a_draft_then_certificates_then_a_zip(visit: Visit) -> None
     expect(alice.page.get_by_text("with the other certificates of its order")).to_have_count(2)
 
 
-def test_several_certificates_said_on_the_first_page_become_a_draft(visit: Visit) -> None:
+def test_several_certificates_said_on_the_first_page_are_asked_where_their_keys_will_be(visit: Visit) -> None:
     alice = visit()
     alice.ask(WORDS)
+    expect(alice.page.get_by_role("heading", name="Where will the private keys be?")).to_be_visible()
+    expect(alice.page.get_by_text(WORDS)).to_be_visible()
+    assert BulkOrder.objects.count() == 0
+    alice.page.reload()
+    alice.follow(alice.page.get_by_role("link", name="In the portal's key store"))
+    expect(alice.page.get_by_label("Your order in words")).to_have_value(WORDS)
+    alice.follow(alice.page.get_by_role("button", name="Show what would be issued"))
     expect(alice.page.get_by_role("heading", name="Draft: 3 certificates")).to_be_visible()
+    expect(alice.page.get_by_text("The portal makes the keys in its key store, where they stay")).to_be_visible()
     assert BulkOrder.objects.get().state == "draft"
+
+
+def test_several_certificates_in_the_vault_become_a_draft_at_once(visit: Visit) -> None:
+    alice = visit()
+    alice.ask(f"{WORDS}, in the vault")
+    expect(alice.page.get_by_role("heading", name="Draft: 3 certificates")).to_be_visible()
+
+
+def test_several_certificates_on_servers_get_the_command_whose_csrs_are_issued(visit: Visit, portal: Portal, tmp_path: Path) -> None:
+    alice = visit()
+    alice.ask("Certificates for api-1 through api-3 on nginx")
+    assert alice.axe() == []
+    command = alice.page.get_by_label("Command for Linux, macOS (openssl)").inner_text()
+    subprocess.run(["sh", "-ec", command], cwd=tmp_path, check=True, capture_output=True)
+    with zipfile.ZipFile(tmp_path / "csrs.zip", "w") as packed:
+        for path in tmp_path.glob("*.csr"):
+            packed.write(path, path.name)
+    alice.page.get_by_label("File (CSV, XLSX, zip or PEM)").set_input_files(tmp_path / "csrs.zip")
+    alice.follow(alice.page.get_by_role("button", name="Show what would be issued"))
+    alice.follow(alice.page.get_by_role("button", name="Issue all 3"))
+    expect(alice.page.locator("#live").get_by_text("3 of 3 issued")).to_be_visible(timeout=30_000)
+    found = {row.common_name for row in Certificate.objects.filter(key=None)}
+    assert found == {f"api-{number}.example.com" for number in (1, 2, 3)}
 
 
 def test_refused_lines_say_why_and_one_click_mends_one_or_all(visit: Visit) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlencode
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
@@ -16,9 +17,11 @@ from certs.bulk.drafting.draft import draft, lines_of
 from certs.bulk.drafting.upload import read_lines
 from certs.enums import RefusalClass
 from certs.errors import Busy, InputRefused, NotUnderstood
-from certs.models import BulkOrder
+from certs.models import BulkOrder, Team
 from certs.requests.plan import defaults_for, plan_words
 from certs.requests.submit import Requester
+from certs.servers.commands import CSRContent, compose_many
+from certs.servers.kinds import Place
 from certs.spec import IssuePlan
 from certs.uploads import template_csv, template_xlsx
 from certs.uploads.formats.columns import COLUMNS, LEFT_OUT, MOST_TITLES, ColumnsNotKnown
@@ -40,6 +43,8 @@ WAYS = {
     OWN: (("file", "Upload CSRs"), ("csrs", "Paste CSRs")),
     STORE: (("words", "In words"), ("file", "Upload a table")),
 }
+KEYS_STAY = "The portal makes the keys in its key store, where they stay: no file of a key can be downloaded"
+_LONGEST_QUERY = 2000  # characters: servers and proxies take at least twice that in an address
 _WAYS_OF_LINKS = {"csrs": OWN, "file": STORE, "words": STORE}  # for addresses that say only how
 _COLUMN_LABELS = {
     "name": "Name",
@@ -140,17 +145,45 @@ def _with_csr_only(line: Line) -> Line:
     return replace(line, spec=None, problem=problem, field="csr")
 
 
+def where_keys_will_be(plan: IssuePlan, text: str, requester: Requester) -> str:
+    """Return the address that asks where the keys of a sentence will be, with the sentence; "" where it says the vault.
+
+    "" too for a sentence that no address holds: its draft says where the keys will be.
+    """
+    if plan.place == Place.VAULT:
+        return ""
+    given = {"text": text, "team": requester.team.slug} | ({"keys": OWN} if plan.place else {})
+    query = urlencode(given)
+    return f"{reverse('bulk-new')}?{query}" if len(query) <= _LONGEST_QUERY else ""
+
+
+def _said(request: HttpRequest, team: Team, keys: str) -> dict[str, Any]:
+    """The sentence of the address, and for keys on servers the command that makes them with their CSRs."""
+    text = request.GET.get("text", "")[:_LONGEST_QUERY]
+    if request.method == "POST" or not text or keys != OWN:
+        return {"said": text}
+    try:
+        plan = plan_words(text, requester=requester_of(request, team.slug))
+    except (InputRefused, NotUnderstood) as exc:
+        return {"error": exc}
+    if not isinstance(plan, IssuePlan):
+        return {"said": text}
+    wanted = [CSRContent((*spec.dns_names, *spec.ip_addresses), spec.key, spec.profile) for spec in plan.specs]
+    return {"said": text, "wanted": len(wanted), "command": compose_many(wanted)}
+
+
 def drafted_plan(plan: IssuePlan, text: str, requester: Requester) -> BulkOrder:
     """A plan of several certificates as a draft order, with what was assumed for it."""
-    return draft(lines_of(plan), requester=requester, title=text, notes=plan.notes)
+    return draft(lines_of(plan), requester=requester, title=text, notes=[*plan.notes, KEYS_STAY])
 
 
 def _form(request: HttpRequest, *, way: str, status: int = 200, **more: Any) -> HttpResponse:
     teams = teams_of(request.user)
     if not teams:
         return render(request, "portal/no_team.html", status=status)
-    chosen = next((team for team in teams if team.slug == request.POST.get("team")), teams[0])
-    keys = (request.POST if request.method == "POST" else request.GET).get("keys", _WAYS_OF_LINKS.get(way, ""))
+    given = request.POST if request.method == "POST" else request.GET
+    chosen = next((team for team in teams if team.slug == given.get("team")), teams[0])
+    keys = given.get("keys", _WAYS_OF_LINKS.get(way, ""))
     ways = WAYS.get(keys, ())
     context = {
         "keys": keys if ways else "",
@@ -171,7 +204,8 @@ def _form(request: HttpRequest, *, way: str, status: int = 200, **more: Any) -> 
         "columns": COLUMNS,
         "max_names": settings.PKI_MAX_NAMES,
         # A pasted secret goes back to nobody, not even to the page that it was typed into.
-        "given": {} if getattr(more.get("error"), "refusal", "") == RefusalClass.SECRET_PASTED else request.POST,
+        "given": {} if getattr(more.get("error"), "refusal", "") == RefusalClass.SECRET_PASTED else given,
+        **_said(request, chosen, keys),
     }
     if request.headers.get("HX-Request"):  # into the form that has the chosen file, which no page could give back
         return render(request, "bulk/new_error.html", context | more)

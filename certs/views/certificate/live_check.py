@@ -49,7 +49,10 @@ def live_check(request: HttpRequest, cert_id: str) -> HttpResponse:
             context |= {"error": exc, "typed": typed.get("place", ""), "spoken": typed.get("speaks", "")}
             return render(request, PART if part else WHOLE, context, status=200 if part else exc.status)
     if part:
-        return render(request, PART, context)
+        response = render(request, PART, context)
+        if not any(place.is_being_looked_at for place in places_of(certificate)):
+            response["HX-Trigger"] = "place-looked"  # the steps of a request's page ask for themselves again
+        return response
     return redirect(f"{context['back']}#live-check")
 
 

@@ -19,7 +19,7 @@ from certs.requests.submit import Requester
 from certs.servers.kinds import Place, servers_of
 from certs.views.access import page, requester_for
 from certs.views.new.judged import Judged, judge
-from certs.views.new.offers import LABELS, keys, profile_for
+from certs.views.new.offers import changes_of, keys, profile_for
 from certs.views.new.start import uploaded_csr
 from db.clock import database_now
 
@@ -136,7 +136,7 @@ def _draft_shown(request: HttpRequest, judged: Judged, *, refused: PortalError |
         "heading": HEADINGS[Place(draft.place)],
         "servers": servers_of(draft.place) if draft.place != Place.CLIENT else (),
         "keys": keys(draft.team, now=now),
-        "places": [(place, LABELS[place]) for place in HEADINGS if place not in (draft.place, Place.CSR)],
+        "places": changes_of(draft.place, now),
         "refused": refused,
         "of_csr": refused is not None and not secret and refused.field not in ("names", "validity", "validity_days", "key"),
         "address": request.build_absolute_uri(reverse("new-draft", args=[draft.public_id])),

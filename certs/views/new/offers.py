@@ -44,7 +44,6 @@ PLACES = (
     (Place.VAULT, "Software that signs through Vault", "or PKCS#11: the key never leaves the vault", "vault", ""),
     (Place.CSR, "I have a CSR", "a file that begins with BEGIN CERTIFICATE REQUEST", "csr", "new-csr"),
 )
-LABELS = {place: label for place, label, _, _, _ in PLACES}
 
 
 def in_force(now: datetime) -> PolicyVersion:
@@ -58,6 +57,12 @@ def tiles(now: datetime) -> list[Tile]:
     reasons = {} if profile_for(Place.CLIENT, now=now) else {Place.CLIENT: no_client(version)}
     made = [Tile(Choice(place, label, about, reasons.get(place, "")), icon, link) for place, label, about, icon, link in PLACES]
     return [*made, Tile(Choice("bulk", "Many at once", "a table, a zip of CSRs, or a sentence"), "bulk", "bulk-new")]
+
+
+def changes_of(place: str, now: datetime) -> list[Choice]:
+    """Return the places to which the draft of a place can be changed; one that the policy has no certificate for says so."""
+    drafted = (tile.choice for tile in tiles(now) if not tile.link)
+    return [choice for choice in drafted if choice.value != place]
 
 
 def no_client(version: PolicyVersion) -> str:

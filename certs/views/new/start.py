@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_safe
 
 from certs.access.permissions import teams_of
 from certs.enums import RefusalClass
-from certs.errors import InputRefused, NotUnderstood, PortalError
+from certs.errors import InputRefused, NotUnderstood, PortalError, ReasonMissing
 from certs.language.assistant import AssistantUnavailable, rewrite
 from certs.language.meaning import KEY_ELSEWHERE
 from certs.language.nearest import nearest_sentence
@@ -21,13 +23,16 @@ from certs.requests.drafts import DraftFields, begin, unfinished_drafts
 from certs.requests.exposure.refused_secrets import refuse_secrets
 from certs.requests.plan import defaults_for, plan_words
 from certs.requests.submit import Requester
+from certs.servers.files import FileNames, is_plain
 from certs.servers.kinds import Place
 from certs.spec import CertificateSpec, IntakeDefaults, IssuePlan
 from certs.views.access import page, requester_of
-from certs.views.bulk.new import drafted_plan
-from certs.views.certificate.certificate_actions import from_words
+from certs.views.bulk.new import drafted_plan, where_keys_will_be
+from certs.views.certificate.certificate_actions import asking_for_reason, from_words
+from certs.views.new.judged import people
 from certs.views.new.offers import profile_for, tiles
 from certs.x509.certificate.profiles import profile_named
+from certs.x509.domains import is_inside
 from db.clock import database_now
 
 EXAMPLES = (
@@ -79,7 +84,22 @@ def with_csr(request: HttpRequest) -> HttpResponse:
 @require_safe
 def automatic(request: HttpRequest) -> HttpResponse:
     """How a program requests and renews without a person."""
-    return _page(request, "new/automatic.html")
+    names = _names_of_script(request)
+    if not names:
+        return _page(request, "new/automatic.html")
+    team = requester_of(request, request.GET.get("team", "")).team
+    domains = team.domain_names()
+    outside = [name for name in names if not is_inside(name, domains)]
+    named = {"name": names[0], "sans": ",".join(f"DNS:{name}" for name in names), "asked": names, "team": team}
+    judged = {"outside": outside, "domains": domains, "people": people() if outside else ()}
+    return _page(request, "new/automatic.html", typed=named | judged)
+
+
+def _names_of_script(request: HttpRequest) -> list[str]:
+    """Return the names of the address, of letters that no shell mistakes; none where one of them is something else."""
+    names = request.GET.getlist("name")[: settings.PKI_MAX_NAMES]
+    fits = all(is_plain(name) and "." in name and not set(name) & set("*:") for name in names)
+    return names if names and fits and FileNames.of(names).stem == names[0] else []
 
 
 @page
@@ -130,7 +150,10 @@ def _what_was_typed(tried: Tried, defaults: IntakeDefaults, team: Team) -> dict[
 def _from_sentence(request: HttpRequest, text: str) -> HttpResponse:
     """A sentence leads to a draft, to a draft order, or to the page that renews or revokes."""
     requester = requester_of(request, request.POST.get("team", ""))
-    plan = plan_words(text, requester=requester)
+    try:
+        plan = plan_words(text, requester=requester)
+    except ReasonMissing as exc:
+        return asking_for_reason(request, exc)
     if not isinstance(plan, IssuePlan):
         return from_words(request, plan)
     return _to_draft(plan, text, requester)
@@ -138,13 +161,20 @@ def _from_sentence(request: HttpRequest, text: str) -> HttpResponse:
 
 def _to_draft(plan: IssuePlan, text: str, requester: Requester) -> HttpResponse:
     if len(plan.specs) > 1:
-        return redirect("bulk-order", drafted_plan(plan, text, requester).public_id)
+        asking = where_keys_will_be(plan, text, requester)
+        return redirect(asking) if asking else redirect("bulk-order", drafted_plan(plan, text, requester).public_id)
     if plan.place == Place.AUTOMATIC:
-        return redirect("new-automatic")
+        return redirect(_automatic_for(plan.specs[0], requester.team))
     (spec,) = plan.specs
     notes = [note for note in plan.notes if note != KEY_ELSEWHERE]
     draft = begin(_fields_of(plan, spec), requester=requester, sentence=text, notes=notes)
     return redirect("new-draft", draft.public_id)
+
+
+def _automatic_for(spec: CertificateSpec, team: Team) -> str:
+    """Return the address of the script for the names of a sentence."""
+    query = urlencode({"team": team.slug, "name": spec.dns_names}, doseq=True)
+    return f"{reverse('new-automatic')}?{query}"
 
 
 def _fields_of(plan: IssuePlan, spec: CertificateSpec) -> DraftFields:

@@ -85,16 +85,17 @@ def _last_event(public_id: str) -> int:
     return events.values_list("subject_seq", flat=True).first() or 0
 
 
-def _version(last_event: int, why: str) -> str:
-    """Of the page: it changes with each event, and with the reason to wait, which has none."""
-    return f"{last_event}{crc32(why.encode()):010d}"
+def _version(last_event: int, why: str, installed: Installed | None) -> str:
+    """Of the page: it changes with each event, with the reason to wait, which has none, and with the look at its server."""
+    seen = f"{installed.seen_where}{installed.seen_at}" if installed else ""
+    return f"{last_event}{crc32((why + seen).encode()):010d}"
 
 
-def _context(request: HttpRequest, row: CertificateRequest, version: str, why: str) -> dict[str, Any]:
+def _context(request: HttpRequest, row: CertificateRequest, installed: Installed | None, version: str, why: str) -> dict[str, Any]:
     events = list(AuditEvent.objects.filter(subject=row.subject).order_by("subject_seq"))
     evaluation = PolicyEvaluation.objects.filter(request=row).order_by("-pk").first()
     authority = authority_of(request)
-    certificate = Certificate.objects.select_related("issuer").filter(request=row).first() if row.state == S.COMPLETED else None
+    certificate = installed.certificate if installed else None
     draft = RequestDraft.objects.filter(request=row).first()
     waits, sees_panel = row.state == S.AWAITING_APPROVAL, authority.holds(Permission.DECIDE_REQUESTS)
     panel = panel_of(row, user=request.user, now=database_now()) if waits and sees_panel else None
@@ -104,7 +105,8 @@ def _context(request: HttpRequest, row: CertificateRequest, version: str, why: s
         "version": version,
         "why": why,
         "every": _every(row),
-        "steps": timeline(row, events, _installed(certificate) if certificate else None),
+        "steps": timeline(row, events, installed),
+        "installed": installed,
         "wait": wait_of(row, why, until=lapses_at(row) if waits else None),
         "panel": panel,
         "questions": row.questions.select_related("asker", "answerer").order_by("pk"),
@@ -129,8 +131,11 @@ def _context(request: HttpRequest, row: CertificateRequest, version: str, why: s
     }
 
 
-def _installed(certificate: Certificate) -> Installed:
-    """What is known of the certificate on its server."""
+def _installed(row: CertificateRequest) -> Installed | None:
+    """What is known of the request's certificate on its server; None without a certificate."""
+    certificate = Certificate.objects.select_related("issuer").filter(request=row).first() if row.state == S.COMPLETED else None
+    if certificate is None:
+        return None
     events = AuditEvent.objects.filter(subject=f"certificate:{certificate.cert_id}", event="certificate:downloaded")
     seen = next((place for place in places_of(certificate) if place.outcome == PlaceOutcome.SERVED), None)
     return Installed(
@@ -161,8 +166,8 @@ def _every(row: CertificateRequest) -> str:
 def detail(request: HttpRequest, public_id: str) -> HttpResponse:
     last_event = _last_event(public_id)  # read before the row, so that no change between the two is missed
     row = _mine(request, public_id)
-    why = waiting_reason(row)
-    return render(request, "portal/request.html", _context(request, row, _version(last_event, why), why))
+    why, installed = waiting_reason(row), _installed(row)
+    return render(request, "portal/request.html", _context(request, row, installed, _version(last_event, why, installed), why))
 
 
 @page
@@ -171,11 +176,11 @@ def steps(request: HttpRequest, public_id: str) -> HttpResponse:
     """What of the page changed since `seen`; nothing (204) when nothing did, so that no focus and no half-typed comment is lost."""
     last_event = _last_event(public_id)
     row = _mine(request, public_id)
-    why = waiting_reason(row)
-    version = _version(last_event, why)
+    why, installed = waiting_reason(row), _installed(row)
+    version = _version(last_event, why, installed)
     if request.GET.get("seen") == version:
         return HttpResponse(status=204)
-    return render(request, "portal/request_moved.html", _context(request, row, version, why))
+    return render(request, "portal/request_moved.html", _context(request, row, installed, version, why))
 
 
 @page
@@ -221,8 +226,8 @@ def confirm(request: HttpRequest, public_id: str) -> HttpResponse:
 
 def _refused_form(request: HttpRequest, row: CertificateRequest, field: str, exc: InputRefused) -> HttpResponse:
     """The page again, with the refusal beside its field and what was typed in it; a secret is not repeated."""
-    why = waiting_reason(row)
-    context = _context(request, row, _version(_last_event(row.public_id), why), why)
+    why, installed = waiting_reason(row), _installed(row)
+    context = _context(request, row, installed, _version(_last_event(row.public_id), why, installed), why)
     typed = dict(form_of(request).fields).get(field, "")
     refused = {"refused_field": field, "refused": exc, "typed": typed}
     return render(request, "portal/request.html", context | refused, status=exc.status)

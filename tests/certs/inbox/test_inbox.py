@@ -158,3 +158,13 @@ def test_more_rows_cost_no_more_queries(cast: Cast, make_spec: MakeSpec, django_
 def test_an_alert_leads_to_where_it_is_dealt_with(kind: AlertKind, cause: str, url: str | None) -> None:
     way = way_of(OperatorAlert(kind=kind, cause=cause))
     assert (way.url if way else None) == url
+
+
+def test_members_find_what_has_expired_in_their_team_and_nothing_replaced(cast: Cast) -> None:
+    team = cast.requester("requester").team
+    found = alert(AlertKind.EXPIRED, f"team:{team.slug}")
+    alert(AlertKind.EXPIRED, "team:another")
+    (matter,) = inbox_of(Reader.of(cast["requester"]), teams=[team], most=50, now=database_now()).matters
+    assert (matter.kind, matter.title, matter.is_urgent) == (Kind.EXPIRED, found.title, True)
+    assert matter.url == f"/certificates/?state=expired&team={team.slug}&replaced=no"
+    assert kinds(cast, "operator", [team]) == [Kind.ALERT, Kind.ALERT]

@@ -149,3 +149,23 @@ def test_mail_about_one_certificate_has_the_steps_of_its_server(twin_portal: Req
     for step in snippet(server, ["shop.example.com"]).steps:
         assert step.text in mail.body
         assert escape(step.text) in mail.html
+    certificate = Certificate.objects.get(request=request)
+    assert f"/certificates/{certificate.cert_id}/install/" in mail.body
+    assert f'/certificates/{certificate.cert_id}/install/"' in mail.html
+
+
+@pytest.mark.parametrize("topic", [Topic.ISSUED, Topic.RENEWED])
+def test_mail_about_a_key_in_the_vault_does_not_ask_to_put_it_on_a_server(
+    topic: Topic, renewed: list[Certificate], alice: Any, clock: Callable[[datetime], None]
+) -> None:
+    """A key in the vault cannot be installed: the mail says what the page says."""
+    assert renewed[0].key_id is not None
+    now = database_now()
+    with transaction.atomic():
+        note_for_digest(topic, renewed[:1], now=now)
+    clock(now + timedelta(days=1))
+    compose()
+    mail = OutgoingMail.objects.filter(topic=topic)[0]
+    for text in (mail.body, mail.html):
+        assert "in the vault" in " ".join(text.split())
+        assert "reload the server" not in text

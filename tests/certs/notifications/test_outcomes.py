@@ -11,10 +11,11 @@ from django.contrib.auth.models import Group
 from certs.bulk.drafting.draft import draft
 from certs.bulk.submit import submit_order
 from certs.enums import RevocationReason
-from certs.models import CertificateRequest, DigestEntry, OutgoingMail
+from certs.models import ApprovalLimit, CertificateRequest, DigestEntry, OutgoingMail
 from certs.notifications.choices import choose
 from certs.notifications.digests import announce, write_due_digests
 from certs.notifications.topics import Topic
+from certs.notifications.wording import minute, short_day
 from certs.requests.approvals.approval import approve, reject
 from certs.requests.submit import Requester, submit
 from certs.revocation.request import request_revocation
@@ -55,7 +56,10 @@ def test_request_that_waits_is_mailed_to_those_who_may_decide(alice: Requester, 
     request = waiting(make_spec, alice)
     (mail,) = mails(Topic.APPROVAL)  # not to alice: nobody decides a request of their own
     assert (mail.recipient, mail.reply_to) == ("carol@example.com", "alice@example.com")
-    assert mail.subject == "Approve or reject: *.example.com for team Web"
+    until = ApprovalLimit.objects.get(request=request).lapses_at
+    assert mail.subject == f"Approve or reject by {short_day(until)}: *.example.com for team Web"
+    assert f"Until:        {minute(until)}; then the request lapses" in mail.body
+    assert f"{minute(until)}; then the request lapses" in mail.html
     assert f"/requests/{request.public_id}/" in mail.body
     assert f"/requests/{request.public_id}/" in mail.html
 

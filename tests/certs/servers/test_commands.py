@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certs.servers.commands import CSRContent, compose
+from certs.servers.commands import CSRContent, compose, compose_many
 from certs.servers.files import FileNames
 from certs.servers.kinds import Tool
 from certs.x509.csr.gate import CSRFacts, read_csr
@@ -152,3 +152,25 @@ def test_hostile_common_name_is_left_out_of_the_request_file() -> None:
 def test_file_names_are_plain_and_short_for_any_name(name: str) -> None:
     files = FileNames.of((name,))
     assert re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,110}|certificate\.key", files.key)
+
+
+@pytest.mark.parametrize("case", ["loop", "one by one"])
+def test_many_csrs_of_one_command_pass_the_gate(case: str, tmp_path: Path) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    others = () if case == "loop" else (("*.apps.example.com",), ("b.example.com", "192.0.2.7"), (LONG,))
+    names = (("a-1.example.com",), ("a-2.example.com",), *others)
+    wanted = [CSRContent(each, "ec-p384") for each in names]
+    command = compose_many(wanted)
+    assert command.startswith("for name in ") is (case == "loop")
+    type_passwords(command, tmp_path)
+    assert {path.stat().st_mode & 0o077 for path in tmp_path.iterdir()} == {0}
+    for one in wanted:
+        assert_asks_for(read_csr((tmp_path / one.files.csr).read_bytes(), domains=("example.com",)), one)
+
+
+def test_many_csrs_need_names_and_a_key_that_openssl_makes() -> None:
+    assert compose_many([]) == ""
+    assert compose_many([CSRContent(("a.example.com",), "ml-dsa-65")]) == ""
+    with pytest.raises(ValueError, match="is not a DNS name"):
+        compose_many([CSRContent(("a.example.com; rm -rf /",), "ec-p256")])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.contrib.auth.models import Group
+from django.template import Context, Template
 
+from certs.access.time_zones import choose_zone
 from certs.enums import RequestState as S
 from certs.models import Certificate, CertificateRequest, InstalledPlace, PlaceOutcome
 from certs.requests.drafts import DraftFields, begin, plan_of, submit_draft
@@ -56,7 +59,27 @@ def test_certificate_of_a_server_waits_for_its_installation_until_it_is_seen_liv
     InstalledPlace.objects.create(
         certificate=certificate, host="shop.example.com", port=443, asked_at=now, seen_at=now, outcome=PlaceOutcome.SERVED
     )
-    assert steps_of(page_of(request)) == dict.fromkeys(("Asked", "Policy", "Key", "Signed", "Installed", "Seen live"), "done")
+    known = page.context["version"]
+    page = page_of(request)
+    assert steps_of(page) == dict.fromkeys(("Asked", "Policy", "Key", "Signed", "Installed", "Seen live"), "done")
+    assert "Live: shop.example.com:443 serves this certificate." in text_of(page)
+    assert "Now put it on your server" not in text_of(page)
+    # The page asks for its steps after a check, and gets them although nothing happened to the request itself.
+    moved = alice.get(f"/requests/{request.public_id}/steps/?seen={known}")
+    assert (moved.status_code, "Live: shop.example.com:443" in text_of(moved)) == (200, True)
+    assert alice.get(f"/requests/{request.public_id}/steps/?seen={moved.context['version']}").status_code == 204
+
+
+def test_steps_are_in_the_readers_zone_with_utc_in_their_titles_and_the_day_where_it_is_another(portal: Portal) -> None:
+    request, at = waiting(portal, S.AWAITING_APPROVAL), datetime(2026, 11, 30, 20, 15, 7, tzinfo=UTC)
+    choose_zone(portal.requester().user, "Asia/Tokyo")
+    context = Context({"first": at, "later": at + timedelta(days=3), "reader_zone": lambda: ZoneInfo("Asia/Tokyo")})
+    shown = Template("{% load when %}{% clock first first %} {% clock later first %}").render(context)
+    assert ">05:15:07 JST<" in shown
+    assert ">4 Dec 05:15 JST<" in shown
+    assert 'title="2026-11-30 20:15:07 UTC"' in shown
+    page = page_of(request)
+    assert f">{page.context['steps'][0].at.astimezone(ZoneInfo('Asia/Tokyo')):%H:%M:%S} JST<" in text_of(page)
 
 
 def test_key_in_the_vault_says_so_and_offers_another_way(portal: Portal) -> None:

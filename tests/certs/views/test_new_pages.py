@@ -1,0 +1,107 @@
+"""Where a sentence leads, and what the pages of a new certificate offer: as a person without JavaScript meets them."""
+
+from __future__ import annotations
+
+import html
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from certs.models import RequestDraft
+from certs.requests.drafts import DraftFields, begin
+from tests.certs.life import brought, issued
+from tests.journeys.test_channels import signed_in
+from tests.portal.fixtures import Portal
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
+
+
+def text_of(response: Any) -> str:
+    return html.unescape(" ".join(response.content.decode().split()))
+
+
+def said(alice: Client, text: str) -> Any:
+    return alice.post("/new/", {"text": text, "team": "web"}, follow=True)
+
+
+def test_sentence_for_an_automatic_client_keeps_its_names(portal: Portal, tmp_path: Path) -> None:
+    page = said(signed_in("alice"), "https for x.example.com and y.example.com with certbot")
+    assert page.redirect_chain == [("/new/automatic/?team=web&name=x.example.com&name=y.example.com", 302)]
+    text = text_of(page)
+    assert '-subj "/CN=x.example.com" -addext "subjectAltName=DNS:x.example.com,DNS:y.example.com"' in text
+    assert "outside the domains" not in text
+    assert RequestDraft.objects.count() == 0
+
+
+def test_automatic_client_for_a_name_of_elsewhere_says_what_to_do(portal: Portal) -> None:
+    text = text_of(said(signed_in("alice"), "https for pay.other.test in kubernetes"))
+    assert "pay.other.test is outside the domains of team Web" in text
+    assert "/teams/web/ask-for-domain/?domain=pay.other.test" in text
+
+
+@pytest.mark.parametrize("name", ["$(reboot).example.com", "*.example.com", "localhost", "-rf.example.com", 'a".example.com', ""])
+def test_names_that_a_shell_could_mistake_are_in_no_script(portal: Portal, name: str) -> None:
+    page = signed_in("alice").get("/new/automatic/", {"name": name})
+    assert page.status_code == 200
+    assert "/CN=shop.example.com" in text_of(page)
+    assert not name or f"DNS:{name}" not in text_of(page)
+
+
+def test_place_that_the_policy_has_no_certificate_for_is_grey_with_its_reason(portal: Portal) -> None:
+    draft = begin(DraftFields(place="server", names="a.example.com"), requester=portal.requester())
+    text = text_of(signed_in("alice").get(f"/new/{draft.public_id}/"))
+    assert 'value="place:client" disabled>A program that logs in<' in text
+    assert "A program that logs in: Policy v2.3 has no client certificates." in text
+    assert 'value="place:vault">' in text
+
+
+def test_whole_domain_by_csr_has_one_answer(portal: Portal) -> None:
+    draft = begin(DraftFields(place="server", names="*.example.com"), requester=portal.requester())
+    text = text_of(signed_in("alice").get(f"/new/{draft.public_id}/"))
+    assert "A CSR cannot ask for that." in text
+    assert "With a key in the vault the approvers decide" in text
+    assert "This needs an approval" not in text
+
+
+def test_revocation_without_a_reason_is_asked_what_happened(portal: Portal) -> None:
+    certificate = issued(brought("shop.example.com"), portal.requester())
+    alice = signed_in("alice")
+    for sentence in ("revoke shop.example.com", f"revoke {certificate.cert_id}"):
+        page = said(alice, sentence)
+        assert page.redirect_chain == [(f"/certificates/{certificate.cert_id}/revoke/", 302)]
+        assert "What happened?" in text_of(page)
+    page = said(alice, "revoke nothing.example.com")
+    assert (page.status_code, "revoke nothing.example.com" in text_of(page)) == (422, True)
+    certificate.refresh_from_db()
+    assert certificate.status == "good"
+
+
+def test_order_in_words_is_asked_where_its_keys_will_be_and_an_address_keeps_it(portal: Portal) -> None:
+    alice, words = signed_in("alice"), "Certificates for api-1 and api-2, 60 days"
+    page = said(alice, words)
+    ((address, _),) = page.redirect_chain
+    assert "Where will the private keys be?" in text_of(page)
+    assert words in text_of(alice.get(address))
+    assert f">{words}</textarea>" in text_of(alice.get(f"{address}&keys=store"))
+    own = text_of(alice.get(f"{address}&keys=own"))
+    assert "Make the 2 keys and CSRs" in own
+    assert "for name in api-1.example.com" in own
+    nonsense = alice.get("/bulk/new/", {"keys": "own", "text": "nonsense that says nothing"})
+    assert (nonsense.status_code, 'class="notice is-bad"' in text_of(nonsense)) == (200, True)
+
+
+def test_long_order_in_words_is_drafted_and_says_where_its_keys_are(portal: Portal) -> None:
+    names = ", ".join(f"a-host-with-a-long-name-number-{number}.example.com" for number in range(60))
+    page = said(signed_in("alice"), f"Certificates for {names}")
+    assert "/bulk/bulk-" in page.redirect_chain[-1][0]
+    assert "The portal makes the keys in its key store, where they stay" in text_of(page)
+
+
+def test_script_of_the_automatic_client_is_a_shell_script(portal: Portal, tmp_path: Path) -> None:
+    page = signed_in("alice").get("/new/automatic/?name=x.example.com")
+    script = html.unescape(page.content.decode().split('id="automatic_renew"')[1].split(">", 1)[1].split("</pre>")[0])
+    (tmp_path / "renew.sh").write_text(script)
+    subprocess.run(["sh", "-n", tmp_path / "renew.sh"], check=True)
