@@ -87,7 +87,7 @@ def _last_event(public_id: str) -> int:
 
 def _version(last_event: int, why: str, installed: Installed | None) -> str:
     """Of the page: it changes with each event, with the reason to wait, which has none, and with the look at its server."""
-    seen = f"{installed.seen_where}{installed.seen_at}" if installed else ""
+    seen = f"{installed.seen_where}{installed.seen_at}{installed.is_elsewhere_too}" if installed else ""
     return f"{last_event}{crc32((why + seen).encode()):010d}"
 
 
@@ -137,12 +137,14 @@ def _installed(row: CertificateRequest) -> Installed | None:
     if certificate is None:
         return None
     events = AuditEvent.objects.filter(subject=f"certificate:{certificate.cert_id}", event="certificate:downloaded")
-    seen = next((place for place in places_of(certificate) if place.outcome == PlaceOutcome.SERVED), None)
+    places = places_of(certificate)
+    seen = next((place for place in places if place.outcome == PlaceOutcome.SERVED), None)
     return Installed(
         certificate,
         downloaded_at=first_download(events),
         seen_at=seen.seen_at if seen else None,
         seen_where=str(seen) if seen else "",
+        is_elsewhere_too=any(place.outcome != PlaceOutcome.SERVED for place in places),
     )
 
 

@@ -35,12 +35,16 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """What is known of the certificate on its server: when its files were downloaded, when it was seen there."""
+    """What is known of the certificate on its server: when its files were downloaded, when it was seen there.
+
+    `is_elsewhere_too`: other places are known, where it was not seen.
+    """
 
     certificate: Certificate
     downloaded_at: datetime | None = None
     seen_at: datetime | None = None
     seen_where: str = ""
+    is_elsewhere_too: bool = False
 
 
 def timeline(request: CertificateRequest, events: Sequence[AuditEvent], installed: Installed | None = None) -> list[Step]:

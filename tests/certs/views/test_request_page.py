@@ -63,11 +63,16 @@ def test_certificate_of_a_server_waits_for_its_installation_until_it_is_seen_liv
     page = page_of(request)
     assert steps_of(page) == dict.fromkeys(("Asked", "Policy", "Key", "Signed", "Installed", "Seen live"), "done")
     assert "Live: shop.example.com:443 serves this certificate." in text_of(page)
+    assert "Nothing is left to do." in text_of(page)
     assert "Now put it on your server" not in text_of(page)
     # The page asks for its steps after a check, and gets them although nothing happened to the request itself.
     moved = alice.get(f"/requests/{request.public_id}/steps/?seen={known}")
     assert (moved.status_code, "Live: shop.example.com:443" in text_of(moved)) == (200, True)
     assert alice.get(f"/requests/{request.public_id}/steps/?seen={moved.context['version']}").status_code == 204
+    InstalledPlace.objects.create(
+        certificate=certificate, host="b.example.com", port=443, asked_at=now, seen_at=now, outcome=PlaceOutcome.UNREACHABLE
+    )
+    assert "Other servers do not, or could not be looked at" in text_of(page_of(request))
 
 
 def test_steps_are_in_the_readers_zone_with_utc_in_their_titles_and_the_day_where_it_is_another(portal: Portal) -> None:
