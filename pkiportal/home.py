@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import secrets
 import stat
 from pathlib import Path
 
+from audit.secret_file import write_once
+
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
+LEAST_SECRET = 32  # characters
 MARKS = ("secret_key", "portal.sqlite3")  # the first files that the portal makes in its folder
 
 
@@ -43,14 +47,36 @@ def prepare_home(home: Path, *, database: str, mail: str) -> None:
     (home / mail).mkdir(mode=0o700, exist_ok=True)
 
 
+def kept_secret(path: Path) -> str:
+    """Return the secret in a file, which the first start makes; two starts at once agree on one.
+
+    Raises ValueError, with what to do, for a file in which there is none. Raises OSError.
+    """
+    if not path.exists():
+        write_once(path, secrets.token_urlsafe(48).encode())
+    secret = path.read_text(encoding="ascii", errors="replace").strip()
+    if len(secret) < LEAST_SECRET or not secret.isascii():
+        # Not made anew: what is signed and encrypted under the lost one cannot be read under another.
+        raise ValueError(
+            f"has a file {path.name} without the secret that it is to hold. Put it back from a backup, or delete the file: the next start "
+            "makes another secret, and then everybody signs in anew and adds the second factor anew."
+        )
+    return secret
+
+
 def _open_to_others(path: Path) -> bool:
-    return bool(path.stat().st_mode & OTHERS)
+    try:
+        return bool(path.stat().st_mode & OTHERS)
+    except FileNotFoundError:  # SQLite's -wal, or a draft: another process of this portal has just ended its work with it
+        return False
 
 
 def _close(path: Path) -> bool:
     """Take group's and others' access away. Returns False where this account may not."""
     try:
         path.chmod(stat.S_IMODE(path.stat().st_mode) & ~OTHERS)
+    except FileNotFoundError:  # as above
+        return True
     except PermissionError:
         return False
     return True

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import logging
-import os
+import secrets
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
+from audit.secret_file import write_once
 from audit.transparency.checkpoint import NoteRefused, Statement, Verifier, sign_note
 
 log = logging.getLogger(__name__)
@@ -106,21 +107,15 @@ class FileSigner:
 def ensure_sealing_key() -> bool:
     """Make the file signer's key if there is none. Returns whether one was made. For `bootstrap` only; other signers make their own keys.
 
-    The key's file is made first and never overwritten (O_EXCL), so of two starts at once one wins. A lost audit.pub is written anew.
+    The key's file is never overwritten, so of two starts at once one wins. A lost audit.pub is written anew.
     """
     signer = get_signer()
     if not isinstance(signer, FileSigner):
         return False
-    made = not signer.key_file.exists()
-    if made:
+    made = False
+    if not signer.key_file.exists():
         pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        try:
-            descriptor = os.open(signer.key_file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        except FileExistsError:
-            made = False
-        else:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(pem)
+        made = write_once(signer.key_file, pem)
     if not signer.public_file.exists():
         public_key = signer.private_key().public_key()
         _write_public(signer, Verifier(_log_name(), public_key, epoch=1))
@@ -144,7 +139,8 @@ def announce_epoch(epoch: int) -> None:
 
 def _write_public(signer: FileSigner, verifier: Verifier) -> None:
     """Replace the file whole, so that no reader sees half of it."""
-    new = signer.public_file.with_suffix(".pub.new")
+    # A name of its own: another process may write the same at this moment.
+    new = signer.public_file.with_suffix(f".pub.{secrets.token_hex(4)}")
     new.touch(mode=0o600)
     new.write_text(f"{verifier}\n", encoding="utf-8")
     if signer.public_file.exists():  # the same readers as before

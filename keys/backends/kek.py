@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-import contextlib
 import hashlib
 import logging
-import os
 import secrets
 from pathlib import Path
 
+from audit.secret_file import write_once
 from keys.errors import KeyBackendUnavailable
 
 log = logging.getLogger(__name__)
@@ -49,7 +48,7 @@ class KeyEncryptionKey:
         if self._text or key_exists or self._file.exists():
             return False
         try:
-            _write_once(self._file, base64.b64encode(secrets.token_bytes(32)))
+            write_once(self._file, base64.b64encode(secrets.token_bytes(32)))
         except OSError as exc:
             raise KeyBackendUnavailable(
                 f"The key-encryption key {self._file} cannot be written ({exc.strerror}).",
@@ -83,23 +82,3 @@ class KeyEncryptionKey:
                 next_step="Restore the file from its backup.",
             )
         return kek
-
-
-def _write_once(path: Path, content: bytes) -> None:
-    """Write a file that is either whole and on the disk, or not there at all. Of two processes the first one's stays."""
-    # A link fails where the name exists, which a rename does not: another process's key may have encrypted something already.
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        with os.fdopen(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):
-            os.link(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)  # else a crash may take the name away again, and the keys that were made under it are lost
-    finally:
-        os.close(folder)

@@ -6,11 +6,10 @@ All data is under `var/` in the checkout, or where PKI_HOME points.
 from __future__ import annotations
 
 import os
-import secrets
 from pathlib import Path
 
 from pkiportal.env import env_bool, env_folder, env_hosts, env_name, env_networks, env_secret, env_str, refused
-from pkiportal.home import prepare_home
+from pkiportal.home import kept_secret, prepare_home
 from pkiportal.settings.base import *  # noqa: F403 - Django's way of layering settings
 from pkiportal.settings.base import BASE_DIR, PKI_DEFAULT_CA
 
@@ -29,27 +28,25 @@ try:
     prepare_home(PKI_HOME, database="portal.sqlite3", mail="mail")
 except OSError as exc:
     raise refused("PKI_HOME", f"must name a folder that this process can make or write to: {exc.strerror}.") from None
-
-
-def _kept_secret(path: Path) -> str:
-    """Read a secret, making it on the first start (mode 0600; O_EXCL, so two starts at once agree on one)."""
-    try:
-        with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="ascii") as file:
-            file.write(secrets.token_urlsafe(48))
-    except FileExistsError:
-        pass
-    return path.read_text(encoding="ascii")
-
-
-SECRET_KEY = _GIVEN_SECRET_KEY or _kept_secret(PKI_HOME / "secret_key")
+try:
+    SECRET_KEY = _GIVEN_SECRET_KEY or kept_secret(PKI_HOME / "secret_key")
+except (OSError, ValueError) as exc:
+    raise refused(
+        "PKI_HOME", str(exc) if isinstance(exc, ValueError) else f"has a file secret_key that cannot be used: {exc.strerror}."
+    ) from None
 # The address that certificates name, kept by the first `manage.py up`: every process of this PKI_HOME must use the same one.
 PKI_BASE_URL_FILE = PKI_HOME / "base_url"
 if not os.environ.get("PKI_BASE_URL") and PKI_BASE_URL_FILE.exists():
     PKI_BASE_URL = PKI_BASE_URL_FILE.read_text(encoding="ascii").strip()
+    if not PKI_BASE_URL:  # what a full disk left: certificates would name no address, permanently
+        raise refused(
+            "PKI_HOME", "has an empty file base_url. Write the address into it that certificates name, such as http://127.0.0.1:8000."
+        )
 # The address at which `manage.py up` serves now: what links in mails need, of commands too.
 PKI_PORTAL_URL_FILE = PKI_HOME / "portal_url"
 if not os.environ.get("PKI_PORTAL_URL"):
-    PKI_PORTAL_URL = PKI_PORTAL_URL_FILE.read_text(encoding="ascii").strip() if PKI_PORTAL_URL_FILE.exists() else PKI_BASE_URL
+    # Empty for a moment while `up` writes it.
+    PKI_PORTAL_URL = (PKI_PORTAL_URL_FILE.read_text(encoding="ascii").strip() if PKI_PORTAL_URL_FILE.exists() else "") or PKI_BASE_URL
 
 # Made by `manage.py demo_data`, before anything else of it.
 PKI_DEMO_DATA_FILE = PKI_HOME / "demo_data"

@@ -46,9 +46,11 @@ def demo(tmp_path: Path) -> Iterator[Demo]:
     with subprocess.Popen(command, env={**env, "PKI_HOME": str(tmp_path)}, stdout=subprocess.PIPE, text=True) as server:
         running = Demo(Home(tmp_path), f"http://127.0.0.1:{port}")
         threading.Thread(target=running.read, args=(server.stdout,), daemon=True).start()
-        within(lambda: answers(f"{running.url}/healthz"))
-        yield running
-        server.send_signal(signal.SIGTERM)
+        try:
+            within(lambda: answers(f"{running.url}/healthz"))
+            yield running
+        finally:  # else a start that takes too long is waited for permanently
+            server.send_signal(signal.SIGTERM)
 
 
 def within(condition: Callable[[], bool]) -> None:

@@ -7,11 +7,14 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 
-from pkiportal.home import OTHERS, OpenToOthers, prepare_home
+from pkiportal.home import OTHERS, OpenToOthers, kept_secret, prepare_home
+from tests.pkiportal.test_settings import load
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -116,3 +119,55 @@ def test_everything_that_the_portal_makes_is_its_owners_alone(home: Path) -> Non
     assert {"portal.sqlite3", "portal.sqlite3-wal", "portal.sqlite3-shm", "mail"} <= set(modes)
     assert {"audit.key", "audit.pub", "checkpoints.log", "secret_key"} <= set(modes)
     assert [name for name, mode in modes.items() if not mode.endswith("00")] == []
+
+
+def test_file_that_goes_while_the_folder_is_looked_through_stops_no_start(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite removes its -wal and -shm when the last command of a moment ends."""
+    prepare(home)
+    entries = [*home.iterdir(), home / "portal.sqlite3-wal"]
+    monkeypatch.setattr(Path, "iterdir", lambda _self: iter(entries))
+    prepare(home)
+
+
+def test_first_starts_at_once_agree_on_one_secret(tmp_path: Path) -> None:
+    """A file that is made first and written then is empty for a moment: its reader would sign with nothing."""
+    for number in range(30):
+        path, barrier = tmp_path / str(number), threading.Barrier(6)
+        found: list[str] = []
+
+        def start(path: Path = path, barrier: threading.Barrier = barrier, found: list[str] = found) -> None:
+            barrier.wait(10)
+            found.append(kept_secret(path))
+
+        threads = [threading.Thread(target=start) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        assert found == [path.read_text()] * 6
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert len(list(tmp_path.iterdir())) == 30, "no drafts are left"
+
+
+@pytest.mark.parametrize("content", [b"", b"zz", b"\xff" * 40])
+def test_secret_that_was_lost_is_named_with_what_to_do(content: bytes, home: Path) -> None:
+    """What a crash or a full disk left. Another secret made silently would end every second factor."""
+    prepare(home)
+    (home / "secret_key").write_bytes(content)
+    environment = {"PATH": os.environ["PATH"], "PKI_HOME": str(home)}
+    done = subprocess.run([sys.executable, "manage.py", "check"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "PKI_HOME has a file secret_key without the secret" in done.stderr
+    assert "Put it back from a backup, or delete the file" in done.stderr
+    assert "zz" not in done.stderr
+    assert (home / "secret_key").read_bytes() == content
+
+
+def test_empty_file_of_an_address_stands_in_no_certificate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What a full disk leaves: every certificate would name a CRL without a host."""
+    assert load(monkeypatch, "embedded", PKI_HOME=str(tmp_path))["PKI_BASE_URL"]
+    (tmp_path / "portal_url").write_text("")
+    assert load(monkeypatch, "embedded", PKI_HOME=str(tmp_path))["PKI_PORTAL_URL"] == "http://127.0.0.1:8000"
+    (tmp_path / "base_url").write_text("\n")
+    with pytest.raises(ImproperlyConfigured, match=r"^PKI_HOME has an empty file base_url"):
+        load(monkeypatch, "embedded", PKI_HOME=str(tmp_path))

@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.management import BaseCommand, CommandError, CommandParser, call_command
 
+from audit.secret_file import write_once
+
 DEMO_SENTENCE = "Issue TLS certificate for api.example.com with RSA 4096, 90-day validity"
 
 
@@ -105,7 +107,7 @@ def _be_found_at(address: str) -> None:
     if os.environ.get("PKI_BASE_URL") or settings.PKI_BASE_URL_FILE.exists() or has_begun:
         return
     settings.PKI_BASE_URL = address
-    settings.PKI_BASE_URL_FILE.write_text(address + "\n", encoding="ascii")
+    write_once(settings.PKI_BASE_URL_FILE, f"{address}\n".encode("ascii"))
 
 
 def _link_to(address: str) -> None:
