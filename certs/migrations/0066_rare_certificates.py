@@ -24,7 +24,8 @@ class Migration(migrations.Migration):
     """What hardly any certificate meets has an index: a life, a profile, a day of issuance.
 
     Without one PostgreSQL read all certificates to find that there are none: 0.2 to 1 s of 1,000,000.
-    What is revoked or being revoked, and what a person owns, is counted from an index alone.
+    What is revoked or being revoked, what a person owns, and by which channel it was requested, is
+    counted from an index alone.
     """
 
     dependencies = [("certs", "0065_orders_of_lines")]
@@ -66,6 +67,15 @@ class Migration(migrations.Migration):
                 fields=["profile", "not_after"],
                 condition=models.Q(("profile", "tls-server"), _negated=True),
                 name="certificate_rare_profile",
+            ),
+        ),
+        migrations.AddIndex(
+            "certificaterequest",
+            models.Index(
+                fields=["door"],
+                include=["id"],
+                condition=models.Q(("bulk_item__isnull", True)),
+                name="request_channel",
             ),
         ),
         migrations.RunPython(_index_lives, _remove),

@@ -126,6 +126,8 @@ class CertificateRequest(models.Model):
                 name="request_ended_without",
             ),
             models.Index(fields=["-id"], include=["team", "requester", "door"], condition=BY_PEOPLE, name="request_by_people"),
+            # By which channel a certificate was requested; lines of orders are not in it.
+            models.Index(fields=["door"], include=["id"], condition=models.Q(bulk_item__isnull=True), name="request_channel"),
             # Lines of an order with what went wrong, in that order: few.
             models.Index(fields=["bulk_item"], condition=~models.Q(error=""), name="request_with_error"),
         ]
