@@ -33,7 +33,8 @@ PAGE = 25
 # As OpenSSL and browsers print them.
 _PREFIX = re.compile(r"^(?:subject\s*=\s*)?(?:dns|cn|ip|ip address)\s*[:=]\s*(?=\S)", re.IGNORECASE)
 _BASE64_OF_SHA256 = 44
-_FEW = 5_000  # certificates found by a part of a name that are kept as ids
+_FEW = 5_000  # requests that are looked through themselves
+_NAMED = 10_000  # names with a part of a name, whose certificates are kept as ids: looked for once, not again to be counted
 _IN_ADDRESS = re.compile(r"[0-9a-f.:]+")
 # Each of the three has an index that holds nothing else.
 _WITHOUT_CERTIFICATE = (
@@ -301,8 +302,8 @@ def by_name(text: str, *, ids: Sequence[int] | None = None) -> Named:
         return _as_pairs(list(inside.values_list("certificate_id", "name")), name)
     # A wildcard is a whole label, and the first one (RFC 9525 6.3).
     inside = names.filter(Q(name__startswith=name) if name.startswith("*") else held_by_index(NAME_PART, name))
-    pairs = list(inside.values_list("certificate_id", "name")[: _FEW + 1])
-    if len(pairs) <= _FEW:
+    pairs = list(inside.values_list("certificate_id", "name")[: _NAMED + 1])
+    if len(pairs) <= _NAMED:
         return _as_pairs(pairs, name)
     keys = names.values_list("certificate_id", flat=True)
     exact, beginning = keys.filter(name=name), keys.filter(name__startswith=name)

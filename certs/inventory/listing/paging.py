@@ -24,7 +24,7 @@ Rows = QuerySet[Certificate]
 PAGE = 25
 _SIGN = "~"
 _MOST_CHARACTERS = 400
-_PATIENCE = 120  # milliseconds, in which the index of an order should have found the rows of a page
+_PATIENCE = 200  # milliseconds, in which the index of an order should have found the rows of a page
 
 
 @dataclass(frozen=True, slots=True)

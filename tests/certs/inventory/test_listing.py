@@ -15,10 +15,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from audit.log import Actor
-from audit.models import AuditEvent
 from certs.access.permissions import Authority
 from certs.bulk.submit import submit_order
-from certs.errors import InputRefused, NotFound
+from certs.errors import InputRefused
 from certs.inventory import CertificateFilter, filters
 from certs.inventory.figures import count_states
 from certs.inventory.listing import listed as lists
@@ -26,7 +25,6 @@ from certs.inventory.listing import paging
 from certs.inventory.listing import strip as strips
 from certs.inventory.listing.listed import View, listed, view_of
 from certs.inventory.listing.paging import Position, Window
-from certs.inventory.listing.saved import delete_view, save_view
 from certs.inventory.listing.sorts import Sort
 from certs.inventory.listing.strip import strip
 from certs.inventory.listing.typed import read_typed
@@ -429,53 +427,3 @@ def test_a_view_is_kept_under_a_name_and_shared_with_a_team(estate: list[Certifi
     client.force_login(alice)
     assert client.post(f"/certificates/views/{view.pk}/delete/").status_code == 302
     assert not SavedView.objects.exists()
-
-
-def test_what_changes_for_a_team_in_its_shared_views_is_recorded(twin_portal: Requester) -> None:
-    alice = person("alice", team=twin_portal.team)
-    other = Team.objects.create(slug="other", name="Other")
-    other.members.add(alice)
-    web = twin_portal.team.slug
-
-    def events() -> list[tuple[str, str, str]]:
-        rows = AuditEvent.objects.filter(event__startswith="view:").order_by("pk")
-        return [(row.event, row.data["team"], row.data["query"]) for row in rows]
-
-    save_view(alice, name="mine", query={"key": "rsa"})
-    view = save_view(alice, name="mine", query={"key": "ec"})
-    assert events() == []  # private: nobody else sees it
-    expected = []
-    for query, team, more in (
-        ("ec", web, [("view:shared", web, "key=ec")]),
-        ("ec", web, []),  # a double click
-        ("rsa", web, [("view:shared", web, "key=rsa")]),
-        ("rsa", "other", [("view:withdrawn", web, "key=rsa"), ("view:shared", "other", "key=rsa")]),
-        ("rsa", "", [("view:withdrawn", "other", "key=rsa")]),
-        ("rsa", web, [("view:shared", web, "key=rsa")]),
-    ):
-        assert save_view(alice, name="mine", query={"key": query}, team=team).pk == view.pk
-        expected += more
-        assert events() == expected
-    delete_view(view.pk, authority=Authority(Actor("user", "alice"), alice))
-    assert events()[-1] == ("view:withdrawn", web, "key=rsa")
-    delete_view(save_view(alice, name="mine", query={"key": "rsa"}).pk, authority=Authority(Actor("user", "alice"), alice))
-    assert len(events()) == len(expected) + 1
-
-
-def test_view_that_a_leaver_shared_is_deleted_by_a_lead(twin_portal: Requester) -> None:
-    alice, lead, mate = (person(name, team=twin_portal.team) for name in ("alice", "lead", "mate"))
-    twin_portal.team.leads.add(lead)
-    shared = save_view(alice, name="shared", query={"key": "rsa"}, team=twin_portal.team.slug)
-    private = save_view(alice, name="private", query={"key": "rsa"})
-    twin_portal.team.members.remove(alice)
-    alice.is_active = False
-    alice.save()
-    for user, view in ((mate, shared), (mate, private), (lead, private)):
-        with pytest.raises(NotFound):
-            delete_view(view.pk, authority=Authority(Actor("user", user.username), user))
-    client = Client()
-    client.force_login(lead)
-    assert "Delete this view" in client.get("/certificates/?key=rsa").content.decode()
-    assert client.post(f"/certificates/views/{shared.pk}/delete/").status_code == 302
-    assert AuditEvent.objects.get(event="view:withdrawn").actor_name == "lead"
-    assert not SavedView.objects.filter(pk=shared.pk).exists()

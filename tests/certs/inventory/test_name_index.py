@@ -27,7 +27,7 @@ pytestmark = [
     pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no trigrams"),
 ]
 MANY = 30_000
-MOST = 5_001  # that a search reads before it leaves the rest to the database
+MOST = 10_001  # that a search reads before it leaves the rest to the database
 
 
 def execute(statement: str) -> list[tuple[str, ...]]:

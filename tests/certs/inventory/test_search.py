@@ -61,7 +61,8 @@ def test_part_of_a_name(inventory: list[object], typed: str, found: list[str]) -
 def test_part_of_a_name_of_requests_with_and_without_certificate(
     inventory: list[object], twin_portal: Requester, make_spec: Callable[..., CertificateSpec], monkeypatch: pytest.MonkeyPatch, few: int
 ) -> None:
-    monkeypatch.setattr("certs.inventory.search._FEW", few)
+    for bound in ("_FEW", "_NAMED"):
+        monkeypatch.setattr(f"certs.inventory.search.{bound}", few)
     for name, state in (("api3", "rejected"), ("api4", "awaiting_approval"), ("api5", "csr_created"), ("other", "failed")):
         names = (f"{name}.example.com", f"www.{name}.example.com")
         spec = replace(make_spec(names[0]), dns_names=names)
