@@ -7,8 +7,10 @@ It stops no start, for other programs put variables into an environment too.
 from __future__ import annotations
 
 import re
+import stat
 from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from pkiportal.env import READ, host_of, leads_to_itself
@@ -18,6 +20,7 @@ _WHERE = "All settings: docs/operations/settings.md."
 _OF_OTHERS = re.compile(r"PKI_(PORTAL_HOST|SECRETS_GROUP|TOKEN|PICTURES|(TEST|BENCH|FAULT)_.*)")
 # Kubernetes puts the address of each service into the environment: of a service "pki-portal" PKI_PORTAL_PORT=tcp://10.0.0.1:443.
 _OF_KUBERNETES = re.compile(r"(.*_SERVICE_(HOST|PORT(_.*)?)|.*_PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)")
+_MOUNTED = (Path("/run/secrets"), Path("/var/run/secrets"))
 
 
 def unread(environment: Mapping[str, str], read: Collection[str] = READ) -> Iterator[str]:
@@ -34,6 +37,36 @@ def unread(environment: Mapping[str, str], read: Collection[str] = READ) -> Iter
             yield f"{name} is set and has no effect: this process reads no variable of that name. Did you mean {nearest[0]}? {_WHERE}"
         elif looks.startswith("PKI_"):
             yield f"{name} is set and has no effect: this process reads no variable of that name. Correct the name, or remove it. {_WHERE}"
+
+
+def open_files(environment: Mapping[str, str], settings: Any, read: Collection[str] = READ) -> Iterator[str]:
+    """Yield one line with the files of secrets that every account of this machine can read or change.
+
+    What an orchestrator mounts is another matter: it gives files the modes that it likes, to one container alone.
+    """
+    files = {f"{name}={environment[name]}": Path(environment[name]) for name in read if name.endswith("_FILE") and environment.get(name)}
+    homes = [Path(str(home)) for home in (getattr(settings, "AUDIT_HOME", None),) if home]
+    files |= {str(home / "audit.key"): home / "audit.key" for home in homes}
+    files |= {str(path): Path(path) for one in settings.KEY_BACKENDS.values() if (path := one["OPTIONS"].get("kek_file"))}
+    files |= {str(path): path for path in _entries(Path(settings.PKI_CA_CREDENTIALS)) if path.suffix != ".pem"}
+    found = [label for label, path in sorted(files.items()) if _is_open(path)]
+    if found:
+        yield f"Every account of this machine can use these secrets: {', '.join(found)}. Run chmod o-rwx on them, and replace the secrets."
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:  # only some processes have it
+        return []
+
+
+def _is_open(path: Path) -> bool:
+    mounted = any(path.is_relative_to(folder) for folder in _MOUNTED)
+    try:
+        return not mounted and path.is_file() and bool(path.stat().st_mode & stat.S_IRWXO)
+    except OSError:
+        return False
 
 
 def doubtful(settings: Any) -> Iterator[str]:

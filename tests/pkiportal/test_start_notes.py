@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from pkiportal.start_notes import doubtful, unread
+from pkiportal.start_notes import doubtful, open_files, unread
 from tests.pkiportal.test_settings import BAD, GOOD, ROOT, production
 
 NAMES = {*BAD, "VAULT_ROLE_ID", "VAULT_SECRET_ID", "VAULT_SECRET_ID_FILE"}
@@ -97,6 +98,21 @@ def test_mails_come_from_the_portals_own_domain(monkeypatch: pytest.MonkeyPatch)
     given = production(monkeypatch, PKI_FROM_EMAIL="PKI <pki@corp.example>")
     assert given["DEFAULT_FROM_EMAIL"] == "PKI <pki@corp.example>"
     assert production(monkeypatch, PKI_PORTAL_URL="https://192.0.2.1:8443")["DEFAULT_FROM_EMAIL"] == "pki-portal@example.com"
+
+
+def test_secrets_that_everybody_can_read_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the operator finds them: the file of a setting, the sealing key, a token of a CA. A certificate is no secret."""
+    names = {"secret_id": 0o644, "role_id": 0o640, "audit.key": 0o606, "token": 0o604, "closed": 0o600, "token.pem": 0o644}
+    for name, mode in names.items():
+        (tmp_path / name).write_text("zz")
+        (tmp_path / name).chmod(mode)
+    environment = {"VAULT_SECRET_ID_FILE": str(tmp_path / "secret_id"), "VAULT_ROLE_ID_FILE": str(tmp_path / "role_id")}
+    settings = production(monkeypatch, PKI_AUDIT_HOME=str(tmp_path), PKI_CA_CREDENTIALS=str(tmp_path), **environment)
+    (line,) = open_files(environment, SimpleNamespace(**settings))
+    folder = re.escape(str(tmp_path))
+    assert set(re.findall(rf"{folder}/([\w.]*\w)", line)) == {"secret_id", "audit.key", "token"}
+    assert "chmod o-rwx" in line
+    assert list(open_files({"SECRET_KEY_FILE": "/run/secrets/x"}, SimpleNamespace(**production(monkeypatch)))) == []
 
 
 @pytest.mark.parametrize(
