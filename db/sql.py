@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import DEFAULT_DB_ALIAS, connection, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import F, Func, IntegerField, Lookup
 
 from db.backend import on_postgresql
 from db.pipeline import Row, Statement, run, run_first
+
+_BETWEEN_TRIES = 0.5  # seconds
 
 
 def fetch(sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
@@ -52,6 +58,50 @@ def advisory_lock(*numbers: int) -> None:
 def try_advisory_lock(number: int) -> bool:
     """Take an advisory lock until the open transaction ends; return False if another transaction holds it."""
     return not on_postgresql() or bool(fetch("SELECT pg_try_advisory_xact_lock(%s)", [number])[0][0])
+
+
+@contextmanager
+def one_process_at_a_time(number: int, waiting: Callable[[], None]) -> Iterator[None]:
+    """Run the block while no other process is in one of the same number, on this database. Calls `waiting` twice a second until then.
+
+    The lock ends with the block, or with the process, however that ends.
+    """
+    if not on_postgresql():
+        lock_file = os.open(f"{connection.settings_dict['NAME']}.lock", os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            while not _flocked(lock_file):
+                waiting()
+                time.sleep(_BETWEEN_TRIES)
+            yield
+        finally:
+            os.close(lock_file)
+        return
+    # A transaction of its own connection: behind a pooler a lock of the session would stay with another one. Tried again and again
+    # from the outside of a statement: CREATE INDEX CONCURRENTLY in the block waits for every statement that runs, as this one for it.
+    holder = connections.create_connection(DEFAULT_DB_ALIAS)
+    try:
+        holder.set_autocommit(False)
+        while not _holds(holder, number):
+            holder.rollback()
+            waiting()
+            time.sleep(_BETWEEN_TRIES)
+        yield
+    finally:
+        holder.close()
+
+
+def _flocked(lock_file: int) -> bool:
+    try:
+        fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _holds(holder: BaseDatabaseWrapper, number: int) -> bool:
+    with holder.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [number])
+        return bool(cursor.fetchone()[0])
 
 
 def repeatable_read() -> None:

@@ -7,7 +7,7 @@ import secrets
 import stat
 from pathlib import Path
 
-from audit.secret_file import write_once
+from audit.files import write_once
 
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 LEAST_SECRET = 32  # characters

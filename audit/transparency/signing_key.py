@@ -20,7 +20,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
-from audit.secret_file import write_once
+from audit.files import write_once
 from audit.transparency.checkpoint import NoteRefused, Statement, Verifier, sign_note
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ import logging
 import secrets
 from pathlib import Path
 
-from audit.secret_file import write_once
+from audit.files import write_once
 from keys.errors import KeyBackendUnavailable
 
 log = logging.getLogger(__name__)

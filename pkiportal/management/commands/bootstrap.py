@@ -10,12 +10,17 @@ from django.conf import settings
 from django.core.management import BaseCommand, CommandError, CommandParser, call_command
 
 from certs.models import Issuer
+from db.sql import one_process_at_a_time
 from keys.spec import KeySpec
 from pkiportal.bootstrapping import Bootstrap
+
+_ONE_BOOTSTRAP = 0x626F6F74  # "boot": nothing else in this database uses the number
 
 
 class Command(BaseCommand):
     help = "Migrate, then make groups, default policy, profiles, team, CA and schedules where they are missing."
+
+    _has_said = False
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="print one JSON object at the end")
@@ -47,15 +52,21 @@ class Command(BaseCommand):
             organization=_checked(options["organization"]),
         )
         bootstrap.check_settings()
-        call_command("migrate", interactive=False, verbosity=0)
-        silent = as_json or options["demo"] or not options["interactive"] or not sys.stdin.isatty()
-        if not silent and not bootstrap.organization:
-            bootstrap.organization = _asked_for()
-        result = bootstrap.run(demo=options["demo"])
+        with one_process_at_a_time(_ONE_BOOTSTRAP, self._waits):
+            call_command("migrate", interactive=False, verbosity=0)
+            silent = as_json or options["demo"] or not options["interactive"] or not sys.stdin.isatty()
+            if not silent and not bootstrap.organization:
+                bootstrap.organization = _asked_for()
+            result = bootstrap.run(demo=options["demo"])
         if as_json:
             self.stdout.write(json.dumps({"success": True, **result}, indent=2))
         elif quiet:
             self.stdout.write(self.style.SUCCESS("bootstrap: ready"))
+
+    def _waits(self) -> None:
+        if not self._has_said:
+            self.stderr.write("Another bootstrap of this database is at work; this one begins when that has ended.")
+            self._has_said = True
 
     def _report(self, line: str) -> None:
         self.stdout.write(f"  {line}")

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.management import BaseCommand, CommandError, CommandParser, call_command
 
-from audit.secret_file import write_once
+from audit.files import write_once
 
 DEMO_SENTENCE = "Issue TLS certificate for api.example.com with RSA 4096, 90-day validity"
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from audit.secret_file import write_once
+from audit.files import write_once
 from audit.transparency.signing_key import ensure_sealing_key, get_signer
 
 
