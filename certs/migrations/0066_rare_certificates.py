@@ -51,6 +51,16 @@ class Migration(migrations.Migration):
                 name="certificate_owner_ends",
             ),
         ),
+        migrations.RemoveIndex("certificate", "certificate_renewal"),
+        migrations.AddIndex(
+            "certificate",
+            models.Index(
+                fields=["renewed_from"],
+                include=["id", "status", "not_after", "team", "request"],
+                condition=models.Q(("renewed_from__isnull", False)),
+                name="certificate_renewal",
+            ),
+        ),
         migrations.RemoveIndex("certificate", "certificate_not_good"),
         migrations.AddIndex(
             "certificate",

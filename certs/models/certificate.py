@@ -150,7 +150,7 @@ class Certificate(models.Model):
             models.Index(fields=["key"], condition=models.Q(key__isnull=False), name="certificate_made_key"),
             models.Index(
                 fields=["renewed_from"],
-                include=["status"],
+                include=["id", "status", "not_after", "team", "request"],
                 condition=models.Q(renewed_from__isnull=False),
                 name="certificate_renewal",
             ),

@@ -199,25 +199,23 @@ def _walk(
         if start is not None and group.key == start.group:
             part = part.filter(_behind(group, start, name))
         values = _first(part, group, most - len(found), is_small=is_small, plan=plan)
+        if values is None:
+            is_small = True
+            values = _first(part, group, most - len(found), is_small=True, plan=plan) or []
         found += [Position(group.key, _text(value), pk) for pk, value in values]
         if len(found) >= most:
             break
     return found
 
 
-def _first(rows: Rows, group: Group, most: int, *, is_small: bool, plan: Plan) -> list[tuple[int, Any]]:
-    """Return the ids of the first rows of a group, with the values of its column.
+def _first(rows: Rows, group: Group, most: int, *, is_small: bool, plan: Plan) -> list[tuple[int, Any]] | None:
+    """Return the ids of the first rows of a group, with the values of its column; None where the index of the order takes too long.
 
-    The index of the order finds them at once where enough rows meet the filter. Where those are at
-    its end, behind a million others, the database does not know that: after a while all that meet
-    the filter are sorted instead.
+    It finds them at once where enough rows meet the filter. Where those are at its end, behind a
+    million others, the database does not know that: then sorting all that meet the filter is sooner done.
     """
-
-    def ordered(*, is_small: bool) -> list[tuple[int, Any]]:
-        return list(rows.order_by(*_order(group, is_small=is_small)).values_list("pk", group.column)[:most])
-
-    found = None if is_small else in_time(lambda: ordered(is_small=False), plan, milliseconds=_PATIENCE)
-    return ordered(is_small=True) if found is None else found
+    ordered = rows.order_by(*_order(group, is_small=is_small)).values_list("pk", group.column)[:most]
+    return list(ordered) if is_small else in_time(lambda: list(ordered), plan, milliseconds=_PATIENCE)
 
 
 def _order(group: Group, *, is_small: bool) -> list[OrderBy]:
