@@ -1,17 +1,25 @@
-"""The portal's page of a row of the admin. The admin shows tables; what is done about a row is done on its page."""
+"""The portal's page of a row of the admin. The admin shows tables; what is done about a row is done on its page.
+
+A row without a page of its own leads to the page that shows its kind.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
 from django.db.models import Model
 from django.urls import reverse
+from django.utils.http import urlencode
+from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask, SolarSchedule
 
-from audit.models import AuditEvent
+from audit.models import AuditEvent, Checkpoint
 from certs.inventory import CertificateFilter
 from certs.models import (
     CRL,
+    ApiToken,
     Approval,
     Attempt,
     BulkChunk,
@@ -19,9 +27,11 @@ from certs.models import (
     BulkOrder,
     Certificate,
     CertificateRequest,
+    GroupMapping,
     IssuanceIntent,
     Issuer,
     OperatorAlert,
+    OutgoingMail,
     PolicyEvaluation,
     QuarantinedCertificate,
     ResponderCertificate,
@@ -30,7 +40,8 @@ from certs.models import (
     UnclaimedResult,
     UnknownCertificate,
 )
-from keys.models import PublicKey
+from keys.models import Key, PublicKey
+from policy.models import Policy, PolicyVersion, PolicyWaiver, Profile
 
 # What an audit event is about, as its subject begins.
 _OF_SUBJECTS = {"request": "request", "certificate": "certificate", "bulk": "bulk-order", "issuer": "ca"}
@@ -66,7 +77,27 @@ def _certificate(row: Any) -> str:
 
 def _event(row: Any) -> str:
     kind, _, name = row.subject.partition(":")
-    return reverse(_OF_SUBJECTS[kind], args=[name]) if kind in _OF_SUBJECTS and name else ""
+    if kind in _OF_SUBJECTS and name:
+        return reverse(_OF_SUBJECTS[kind], args=[name])
+    return f"{reverse('audit')}?{urlencode({'q': row.pk})}"
+
+
+def _key(row: Any) -> str:
+    """The certificates on a key; the CAs for a key of a CA, which no list of certificates has."""
+    is_of_ca = row.purpose != Key.Purpose.LEAF or not row.spki_sha256
+    return reverse("cas") if is_of_ca else CertificateFilter(spki=row.spki_sha256).url()
+
+
+def _team(row: Any) -> str:
+    return reverse("team", args=[row.slug])
+
+
+def _mapping(row: Any) -> str:
+    return reverse("team-people", args=[row.team.slug]) if row.team else reverse("people")
+
+
+def _machinery(_row: Any) -> str:
+    return reverse("machinery")
 
 
 _PAGES: Mapping[type[Model], Callable[[Any], str]] = {
@@ -87,9 +118,22 @@ _PAGES: Mapping[type[Model], Callable[[Any], str]] = {
     UnknownCertificate: _of_ca,
     CRL: lambda row: _of_ca(row.point),
     PublicKey: lambda row: CertificateFilter(spki=row.spki_sha256).url(),
-    Team: lambda row: CertificateFilter(team=row.slug).url(),
-    OperatorAlert: lambda _row: reverse("alerts"),
+    Key: _key,
+    Team: _team,
+    ApiToken: lambda row: reverse("team-tokens", args=[row.team.slug]),
+    get_user_model(): lambda row: reverse("person", args=[row.pk]),
+    Group: lambda _row: f"{reverse('people')}?{urlencode({'show': 'role'})}",
+    GroupMapping: _mapping,
+    Policy: lambda _row: reverse("policy"),
+    PolicyVersion: lambda row: reverse("policy-version", args=[row.pk]),
+    PolicyWaiver: lambda row: f"{reverse('policy-waivers')}#{row}",
+    Profile: lambda row: CertificateFilter(profile=row.name).url(),
+    OperatorAlert: lambda row: reverse("alert", args=[row.pk]),
+    OutgoingMail: _machinery,
+    PeriodicTask: _machinery,
+    **dict.fromkeys((IntervalSchedule, CrontabSchedule, SolarSchedule, ClockedSchedule), _machinery),
     AuditEvent: _event,
+    Checkpoint: lambda _row: reverse("audit-consistency"),
 }
 
 

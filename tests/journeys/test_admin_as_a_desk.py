@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from html import unescape
 from typing import Any
 
 import pytest
+from django.contrib import admin
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.test import Client
@@ -48,6 +51,27 @@ def test_from_the_index_to_the_page_of_a_request_in_two_clicks(operator: Visitor
     clicks.follow(row.get_by_role("link", name="Page"))
     assert CertificateRequest.objects.filter(public_id=page.url.rstrip("/").rpartition("/")[2]).exists()
     assert clicks.count == 2
+
+
+def test_every_row_of_every_table_has_a_page_of_the_portal(portal: Portal) -> None:
+    ensure_schedules(actor=SYSTEM, now=database_now())
+    issue(portal, 1)
+    portal.token()
+    GroupMapping.objects.create(group="auditors", role=Group.objects.get(name="auditor"))
+    client = Client()
+    root = get_user_model().objects.create_superuser("root", "root@example.com", "x")
+    client.force_login(root, backend="django.contrib.auth.backends.ModelBackend")
+    with_rows = 0
+    for model in admin.site._registry:
+        text = client.get(reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")).content.decode()
+        rows = text.partition('id="result_list"')[2].split("<tr>")[2:]
+        with_rows += bool(rows)
+        for row in rows:
+            found = re.search(r'class="field-portal_page"><a href="([^"]+)"', row)
+            assert found, f"{model.__name__}: {row[:300]}"
+        if rows:
+            assert client.get(unescape(found[1])).status_code == 200, (model.__name__, found[1])
+    assert with_rows > 15
 
 
 def test_a_schedule_that_the_portal_needs_is_not_stopped_by_a_slip(operator: Visitor) -> None:
