@@ -20,11 +20,15 @@ HEADER = ("kind", "id", "name", "team", "on", "outcome", "before", "reason")
 
 @dataclass(frozen=True, slots=True)
 class Sought:
-    """Which findings: one outcome, of one team or of all; `changed` leaves out what is as before."""
+    """Which findings: one outcome, of one team or of all; `changed` leaves out what is as before.
+
+    `kind`: renewals of certificates, or requests; "" for both.
+    """
 
     outcome: Outcome
     team: int | None = None
     changed: bool = True
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,8 @@ def findings(replay: PolicyReplay, sought: Sought) -> QuerySet[ReplayFinding]:
     rows = ReplayFinding.objects.filter(replay=replay, outcome=sought.outcome)
     if sought.team is not None:
         rows = rows.filter(team=sought.team)
+    if sought.kind:
+        rows = rows.filter(certificate__isnull=sought.kind != ReplayPart.Kind.CERTIFICATES)
     if sought.changed:
         rows = rows.exclude(before=F("outcome"))
     return rows.select_related("certificate", "request", "team").order_by("pk")

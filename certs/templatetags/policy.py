@@ -7,6 +7,7 @@ from typing import Any
 
 from django import template
 
+from certs.replay.lists import Line
 from certs.replay.verdicts import Outcome
 
 register = template.Library()
@@ -20,6 +21,15 @@ _WORDS = {
     Outcome.NEEDS_CSR: "need a new CSR",
     Outcome.REFUSED: "refused",
 }
+# Of a renewal, as it is without the version; of a request, as it was decided.
+_BEFORE = {
+    Outcome.PASSES: ("renewed as now", "passed"),
+    Outcome.SHORTENED: ("shortened", "shortened"),
+    Outcome.NEW_KEY: ("a new key", "a new key"),
+    Outcome.APPROVAL: ("needs an approval", "needed an approval"),
+    Outcome.NEEDS_CSR: ("needs a new CSR", "needed a new CSR"),
+    Outcome.REFUSED: ("refused", "refused"),
+}
 
 
 @register.filter
@@ -32,6 +42,13 @@ def look(outcome: str) -> str:
 def outcome_words(outcome: str) -> str:
     """Return an outcome in words."""
     return _WORDS[Outcome(outcome)]
+
+
+@register.filter
+def before_words(line: Line) -> str:
+    """Return what becomes of it without the version; of a request what was decided."""
+    renewal, request = _BEFORE[line.before]
+    return renewal if line.is_certificate else request
 
 
 @register.filter

@@ -10,7 +10,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from certs.errors import InputRefused
-from certs.models import PolicyReplay, Team
+from certs.models import PolicyReplay, ReplayPart, Team
 from certs.replay.charts import by_week
 from certs.replay.jobs import LONGEST_DAYS_BACK, begin_replay, cancel_replay, outdated_because, progress
 from certs.replay.lists import Sought, csv_lines
@@ -135,25 +135,27 @@ def cancel(request: HttpRequest, public_id: str) -> HttpResponse:
 def _sought(request: HttpRequest, outcome: str) -> Sought:
     if outcome not in set(Outcome):
         raise Http404
-    team = request.GET.get("team", "")
+    team, kind = request.GET.get("team", ""), request.GET.get("kind", "")
     return Sought(
         Outcome(outcome),
         int(team) if team.isdecimal() and len(team) < 10 else None,
         request.GET.get("all") != "yes",
+        kind if kind in ReplayPart.Kind.values else "",
     )
 
 
 @page
 @require_safe
 def listing(request: HttpRequest, public_id: str, outcome: str) -> HttpResponse:
-    """Show the certificates and requests with one outcome, page by page."""
+    """Show the certificates or requests with one outcome, page by page."""
     replay, sought = _replay(request, public_id), _sought(request, outcome)
     lines, following = list_page(replay, sought, after=id_of(request.GET.get("after")))
     context = {
         "replay": replay,
         "row": replay.version,
         "outcome": sought.outcome,
-        "words": WORDS[sought.outcome][0],
+        "words": WORDS[sought.outcome][sought.kind == ReplayPart.Kind.REQUESTS],
+        "kind": sought.kind,
         "team": Team.objects.filter(pk=sought.team).first() if sought.team is not None else None,
         "everything": not sought.changed,
         "lines": lines,

@@ -11,6 +11,7 @@ from django.db import connection, transaction
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils.html import escape
 
 from audit.log import Actor
 from certs.models import OutgoingMail, PolicyReplay
@@ -101,6 +102,33 @@ def test_a_change_goes_from_sentence_to_replay_to_a_second_officer(cast: Cast, o
     mails = OutgoingMail.objects.filter(topic="policy")
     assert mails.count() == len({mail.recipient for mail in mails}) >= 1
     assert "changes 4 certificates of" in mails[0].subject
+
+
+def test_each_number_of_a_replay_leads_to_its_list(cast: Cast, officer: Client) -> None:
+    """Certificates and requests apart, those that the version changes and all of them, as page and as CSV."""
+    estate(cast)
+    draft = begun(officer)
+    officer.post(reverse("policy-edit", args=[draft.pk]), sent(draft, **{"max_validity.days": "20", "defaults.validity_days": "20"}))
+    officer.post(reverse("policy-effect", args=[draft.pk]), {"days": "30"})
+    replay = PolicyReplay.objects.get()
+    work_on(replay.pk)
+    result = officer.get(reverse("policy-replay", args=[replay.public_id])).content.decode()
+    replay.refresh_from_db()
+    for kind in ("certificates", "requests"):
+        for outcome, numbers in replay.summary[kind]["outcomes"].items():
+            for name, number in (("total", "all=yes"), ("changed", "")):
+                if not numbers[name] or outcome == "passes":
+                    continue
+                query = f"?kind={kind}{'&' if number else ''}{number}"
+                address = reverse("policy-replay-list", args=[replay.public_id, outcome]) + query
+                assert f'href="{escape(address)}"' in result, address
+                page = officer.get(address).content.decode()
+                assert page.count("<tr><td") == numbers[name], address
+                assert (">request</div>" in page, ">renewal</div>" in page) == (kind == "requests", kind == "certificates")
+                csv_address = reverse("policy-replay-csv", args=[replay.public_id, outcome]) + query
+                lines = b"".join(officer.get(csv_address).streaming_content).decode().splitlines()  # type: ignore[attr-defined]
+                assert len(lines) == 1 + numbers[name]
+    assert replay.summary["requests"]["outcomes"]["refused"]["total"]
 
 
 def test_unreplayed_draft_is_published_only_knowingly(officer: Client, second: Client) -> None:
