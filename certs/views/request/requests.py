@@ -21,7 +21,8 @@ from certs.installation.places import places_of
 from certs.inventory import RequestedBy, page_of, search_requests, state_of
 from certs.models import Certificate, CertificateRequest, PlaceOutcome, PolicyEvaluation, RequestDraft
 from certs.requests.approvals import approval, questions, time_limit
-from certs.requests.approvals.panel import panel_of
+from certs.requests.approvals.granted import approvers_needed, grants_that_count
+from certs.requests.approvals.panel import Panel, panel_of
 from certs.requests.approvals.questions import open_question
 from certs.requests.approvals.requesters import requesters_who_left
 from certs.requests.approvals.time_limit import lapses_at
@@ -37,8 +38,9 @@ from certs.views.kept_forms import form_of
 from certs.views.numbers import id_of
 from certs.views.request.confirming import approve_as_sent, passkey_options
 from certs.views.request.timeline import Installed, first_download, timeline
-from certs.views.request.waits import wait_of
+from certs.views.request.waits import Approvals, wait_of
 from db.clock import database_now
+from policy.publishing import version_in_force
 
 UNCHANGED = {"1": "a day", "7": "a week", "30": "30 days"}  # days that a request has been in its state
 
@@ -107,7 +109,7 @@ def _context(request: HttpRequest, row: CertificateRequest, installed: Installed
         "every": _every(row),
         "steps": timeline(row, events, installed),
         "installed": installed,
-        "wait": wait_of(row, why, until=lapses_at(row) if waits else None),
+        "wait": wait_of(row, why, approvals=_approvals(row, panel) if waits else Approvals()),
         "panel": panel,
         "questions": row.questions.select_related("asker", "answerer").order_by("pk"),
         "question": open_question(row) if waits and authority.may_act_on(row) else None,
@@ -129,6 +131,15 @@ def _context(request: HttpRequest, row: CertificateRequest, installed: Installed
         "may_act": authority.may_act_on(row),
         "may_cancel": row.state in CANCELLABLE and authority.may_act_on(row),
     }
+
+
+def _approvals(row: CertificateRequest, panel: Panel | None) -> Approvals:
+    """How far the approval is that the request waits for; read from the panel where the reader has one."""
+    if panel is not None:
+        return Approvals(panel.needed, panel.grants, panel.lapses_at)
+    terms = version_in_force(settings.PKI_DEFAULT_POLICY, database_now()).ruleset.approval
+    needed = approvers_needed(terms)
+    return Approvals(needed, grants_that_count(row, terms) if needed > 1 else (), lapses_at(row))
 
 
 def _installed(row: CertificateRequest) -> Installed | None:

@@ -66,7 +66,8 @@ def timeline(request: CertificateRequest, events: Sequence[AuditEvent], installe
         state = "done" if event else "ahead"
         if is_here and (event is None or title in ("Policy", "Approval")) and request.state != S.COMPLETED:
             state = "stopped" if stopped else "now"
-        steps.append(Step(title, state, event.at if event else None, _shown(title, by_name, event)))
+        detail = _approvals(events, event) if title == "Approval" else _shown(title, by_name, event)
+        steps.append(Step(title, state, event.at if event else None, detail))
     return [*steps, *_after_signing(request, installed)]
 
 
@@ -122,6 +123,15 @@ def _shown(title: str, by_name: dict[str, AuditEvent], event: AuditEvent | None)
     return _detail(event.event, event.data) if event else ""
 
 
+def _approvals(events: Sequence[AuditEvent], last: AuditEvent | None) -> str:
+    """Who approved: all of them, where the policy asks for several."""
+    given = [one for one in events if one.event == "request:endorsed"]
+    names = list(dict.fromkeys(str(one.data.get("approver")) for one in (*given, *([last] if last else []))))
+    if last is not None:
+        return f"approved by {' and '.join(filter(None, (', '.join(names[:-1]), names[-1])))}"
+    return f"{len(names)} of {given[-1].data.get('needed')}: {', '.join(names)}" if given else ""
+
+
 def _detail(name: str, data: dict[str, Any]) -> str:
     if not data:
         return ""
@@ -136,8 +146,6 @@ def _detail(name: str, data: dict[str, Any]) -> str:
                 return "your own; only its public half is known here"
             how = "used again from" if data.get("reused") else "a new version, made in" if "from_version" in data else "made in"
             return f"{how} the key store {data['backend']}, where it stays"
-        case "request:approved":
-            return f"approved by {data.get('approver')}"
         case "csr:created":
             return "your own; its CSR was checked" if data.get("brought") else "signed where the key is"
         case "certificate:issued":

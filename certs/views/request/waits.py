@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from certs.enums import RequestState as S
-from certs.models import CertificateRequest
+from certs.models import Approval, CertificateRequest
 from certs.notifications.audience import people_asked
 from certs.notifications.wording import minute
 from certs.requests.states import UNFINISHED
@@ -27,11 +28,34 @@ class Wait:
     details: str = ""
 
 
-def wait_of(request: CertificateRequest, why: str, *, until: datetime | None = None) -> Wait | None:
+@dataclass(frozen=True, slots=True)
+class Approvals:
+    """How far an approval is: how many persons must give it, who has, and when its time ends."""
+
+    needed: int = 1
+    grants: Sequence[Approval] = ()
+    until: datetime | None = None
+
+    @property
+    def who_decides(self) -> str:
+        """Return in words who must decide, and who has."""
+        if self.needed == 1:
+            return "one of them decides"
+        approved = f" ({len(self.grants)} of {self.needed} so far: {', '.join(str(one.approver) for one in self.grants)})" if self.grants else ""
+        return f"{self.needed} of them approve it{approved}, or one rejects it"
+
+    @property
+    def in_words(self) -> str:
+        """Return until when it waits, and what happens then."""
+        if self.until is None:
+            return f"{self.who_decides}. There is no deadline; we mail you the decision."
+        return f"{self.who_decides}, {minute(self.until)} at the latest. Then the request lapses, and we mail you."
+
+
+def wait_of(request: CertificateRequest, why: str, *, approvals: Approvals) -> Wait | None:
     """Return what the request waits for; None while it moves, and once it has ended.
 
-    `why`: the reason of `certs.requests.waiting_reasons`. `until`: when an approval's time ends.
-    Effects: two queries for the approvers' names.
+    `why`: the reason of `certs.requests.waiting_reasons`. Effects: two queries for the approvers' names.
     """
     if request.state == S.AWAITING_APPROVAL:
         named = approvers_named(request)
@@ -39,7 +63,7 @@ def wait_of(request: CertificateRequest, why: str, *, until: datetime | None = N
             title="Waiting for the security team",
             since=request.state_changed_at,
             who=named or "the security team, in which nobody else can approve at present",
-            until=_until(until),
+            until=approvals.in_words,
             to_do=NOTHING if named else "Ask an administrator to give somebody the role of an approver.",
         )
     if request.held_since is not None:
@@ -68,12 +92,6 @@ def _cause(request: CertificateRequest) -> str:
     if request.state in (S.APPROVED, S.KEY_READY):
         return "Our key store does not answer"
     return "The portal cannot go on"
-
-
-def _until(until: datetime | None) -> str:
-    if until is None:
-        return "one of them decides. There is no deadline; we mail you the decision."
-    return f"one of them decides, {minute(until)} at the latest. Then the request lapses, and we mail you."
 
 
 def approvers_named(request: CertificateRequest) -> str:

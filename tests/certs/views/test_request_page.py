@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -9,15 +10,22 @@ from zoneinfo import ZoneInfo
 import pytest
 from django.contrib.auth.models import Group
 from django.template import Context, Template
+from django.test import Client
 
 from certs.access.time_zones import choose_zone
 from certs.enums import RequestState as S
 from certs.models import Certificate, CertificateRequest, InstalledPlace, PlaceOutcome
+from certs.requests.approvals.approval import approve
 from certs.requests.drafts import DraftFields, begin, plan_of, submit_draft
 from certs.requests.plan import plan_digest, plan_words
-from certs.requests.submit import submit
+from certs.requests.submit import submit, submit_many
+from certs.spec import CertificateSpec
 from db.clock import database_now
-from tests.certs.life import brought, issued, walk
+from policy.drafting import draft_version
+from policy.presets import DEFAULT_V2_3
+from policy.publishing import publish_version
+from tests.cast import Cast
+from tests.certs.life import SYSTEM, brought, issued, walk
 from tests.journeys.test_channels import signed_in
 from tests.portal.fixtures import Portal
 
@@ -117,6 +125,31 @@ def test_approval_names_who_may_give_it_and_since_when(portal: Portal) -> None:
     assert "Ask an administrator to give somebody the role of an approver." in page
     Group.objects.get(name="security-team").user_set.add(portal.alice)
     assert "nobody else can approve" in text_of(page_of(request))  # nobody approves a request of their own
+
+
+def test_page_says_how_many_must_approve_and_names_all_who_did(cast: Cast, make_spec: Callable[..., CertificateSpec]) -> None:
+    now = database_now()
+    content = DEFAULT_V2_3 | {"version": "v3", "approval": {"approvers": 2}}
+    publish_version(draft_version("default", content, actor=SYSTEM, now=now), actor=SYSTEM, now=now)
+    (request,) = submit_many([make_spec("*.apps.example.com")], requester=cast.requester("requester"))
+    walk([request.pk])
+    request.refresh_from_db()
+
+    def page_for(name: str) -> Any:
+        client = Client()
+        client.force_login(cast[name])
+        return client.get(f"/requests/{request.public_id}/")
+
+    page = page_for("requester")
+    assert "2 of them approve it, or one rejects it, " in text_of(page)
+    approve(request, user=cast["approver"], digest=request.digest)
+    for reader in ("requester", "veteran"):
+        page = page_for(reader)
+        assert "2 of them approve it (1 of 2 so far: approver), or one rejects it, " in text_of(page)
+        assert {step.title: step.detail for step in page.context["steps"]}["Approval"] == "1 of 2: approver"
+    approve(request, user=cast["veteran"], digest=request.digest)
+    page = page_for("requester")
+    assert {step.title: step.detail for step in page.context["steps"]}["Approval"] == "approved by approver and veteran"
 
 
 def test_who_may_decide_reads_that_it_waits_for_them_and_reminds_nobody(portal: Portal) -> None:
