@@ -92,6 +92,10 @@ def test_all_short_keys_and_all_on_one_key_are_revoked(visit: Callable[..., Visi
     assert carol.axe() == []
     wait_until_done(BulkAct.objects.get())
     expect(page.locator("#live").get_by_text("30 of 30 ended")).to_be_visible(timeout=10_000)
+    # The lines say what became of them without being loaded again.
+    expect(page.locator("#lines tbody").get_by_text("done", exact=True)).to_have_count(30)
+    expect(page.locator("#lines").get_by_text("Waiting")).to_have_count(0)
+    assert carol.axe() == []
     assert Certificate.objects.exclude(status="good").count() == 30
     # All on one key, whose hash a page or openssl printed with colons.
     clicks = Clicks(carol)

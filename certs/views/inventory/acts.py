@@ -103,11 +103,11 @@ def submit(request: HttpRequest, public_id: str) -> HttpResponse:
 @page
 @require_safe
 def live(request: HttpRequest, public_id: str) -> HttpResponse:
-    """The part of the page that changes; it asks for itself until the act has ended."""
+    """The part of the page that changes; it asks for itself until the act has ended, and then brings the lines as they are."""
     act = _act_of(request, public_id)
     if act.state == State.DRAFT:
         raise Http404
-    return render(request, "inventory/act_live.html", _running(request, act, authority_of(request)))
+    return render(request, "inventory/act_live.html", _running(request, act, authority_of(request)) | {"is_part": True})
 
 
 @page
@@ -216,6 +216,7 @@ def _lines(request: HttpRequest, act: BulkAct) -> dict[str, Any]:
     return {
         "lines": [(line, rows.get(line.certificate_id), states.get(line.certificate_id)) for line in lines],
         "show": show,
+        "after": number or "",
         "following": following,
         "tabs": [one for one in tabs if one[2] or one[0] == show],
         "now": now,
