@@ -48,6 +48,7 @@ _STATES = (
 )
 _REVOKED = frozenset({CertificateState.ON_HOLD, CertificateState.BEING_REVOKED, CertificateState.REVOKED})
 _IN_FORCE = frozenset(_STATES) - _REVOKED - {CertificateState.EXPIRED}
+_PAST = "past"
 _RENEWALS = (Renewal.BLOCKED, Renewal.BY_HAND, Renewal.OFF, Renewal.ITSELF)
 
 
@@ -75,6 +76,9 @@ def groups_of(sort: str, named: Named | None, *, teams: Teams, sought: Certifica
     chosen = Sort(name) if name else Sort.MATCH if named else Sort.ENDS
     if chosen is Sort.ENDS or (chosen is Sort.MATCH and named is None):
         groups = _by_end(states, now)
+        if sort.startswith("-") and len(groups) > 1 and groups[-1].key == _PAST:
+            # The latest end first: what has ended stays behind what has not, the last that ended first.
+            return [*(replace(one, descending=True) for one in groups[:-1]), groups[-1]]
     elif chosen is Sort.MATCH and named is not None:
         groups = _by_match(named, _by_end(states, now))
     elif chosen is Sort.TEAM:
@@ -104,7 +108,7 @@ def _by_end(states: frozenset[CertificateState], now: datetime) -> list[Group]:
     in_force = Q(status=Certificate.Status.GOOD, not_after__gte=now)
     # As the index `certificate_not_good` says it.
     revoked = Group.meeting("revoked", Q(~Q(status=Certificate.Status.GOOD), not_after__gte=now))
-    past = Group.meeting("past", Q(not_after__lt=now), descending=True)
+    past = Group.meeting(_PAST, Q(not_after__lt=now), descending=True)
     if states == {CertificateState.VALID}:
         # What is valid and ends before others become due is rare, and after thousands that are due.
         until = due_until(now)
