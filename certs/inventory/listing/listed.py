@@ -6,7 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
+from typing import Any
 
+from django.db.models import Case, Value, When
+
+from certs.access.owners import has_owner
 from certs.inventory.figures import kept_of
 from certs.inventory.filters import CertificateFilter, without_text
 from certs.inventory.listing.paging import PAGE, Group, Position, Rows, Window, counted_window, window
@@ -30,11 +34,15 @@ _READ_WHOLE = 20_000  # of the planner's cost: reading a table of 100,000 from i
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A certificate as the list shows it: with its state, and how many places served it."""
+    """A certificate as the list shows it: with its state, and how many places served it.
+
+    `owner_left`: the owner's account is off, or out of the team, so nobody answers for it.
+    """
 
     row: Certificate
     state: CertificateState
     places: int = 0
+    owner_left: bool = False
 
 
 @dataclass(frozen=True)
@@ -184,7 +192,8 @@ def listed(ids: Sequence[int], *, now: datetime) -> list[Listed]:
     """Return the rows of a page in the order of `ids`, in a number of queries that is the same for
     every page.
     """
-    rows = with_key_blocked(Certificate.objects.filter(pk__in=ids), now)
+    rows: Any = with_key_blocked(Certificate.objects.filter(pk__in=ids), now)
+    rows = rows.annotate(owned=Case(When(has_owner(), then=Value(True)), default=Value(False)))
     rows = rows.select_related("team", "issuer", "request", "owner").only(*_READ)
     found = {row.pk: row for row in rows}
     states = states_of(ids, now)
@@ -193,7 +202,8 @@ def listed(ids: Sequence[int], *, now: datetime) -> list[Listed]:
     for pk in served:
         if pk is not None:
             places[pk] = places.get(pk, 0) + 1
-    return [Listed(found[pk], states[pk], places.get(pk, 0)) for pk in ids if pk in found and pk in states]
+    shown = [(found[pk], states[pk], places.get(pk, 0)) for pk in ids if pk in found and pk in states]
+    return [Listed(row, state, count, row.owner_id is not None and not row.owned) for row, state, count in shown]
 
 
 # What a row of the list shows: whole objects have a hundred columns, of which a page has twenty-five.

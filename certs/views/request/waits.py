@@ -41,7 +41,8 @@ class Approvals:
         """Return in words who must decide, and who has."""
         if self.needed == 1:
             return "one of them decides"
-        approved = f" ({len(self.grants)} of {self.needed} so far: {', '.join(str(one.approver) for one in self.grants)})" if self.grants else ""
+        names = ", ".join(str(one.approver) for one in self.grants)
+        approved = f" ({len(self.grants)} of {self.needed} so far: {names})" if names else ""
         return f"{self.needed} of them approve it{approved}, or one rejects it"
 
     @property
