@@ -2,7 +2,7 @@
 
 Everything that people see on pages is accepted: an id with or without its kind (`req-…`,
 `request:req-…`), a host name, a serial number, a fingerprint, the hash of a public key, an account,
-an e-mail address, a token, a team, a domain, a CA, a policy, the number of an event.
+an e-mail address, a token, a team, a domain, a CA, a policy, a waiver, the number of an event.
 Each is one look-up in an index. Nobody learns of an object that they may not see.
 """
 
@@ -194,7 +194,7 @@ def _public_keys(text: str, _authority: Authority) -> Iterator[Thing]:
 
 def _subjects(text: str, _authority: Authority) -> Iterator[Thing]:
     """What the log itself calls it, such as `alert:7`, `portal` or `audit:log`."""
-    candidates = [text, *(f"{kind}:{text.lower()}" for kind in _KINDS)]
+    candidates = [text, *(f"{kind}:{one}" for kind in _KINDS for one in {text.lower(), text.upper()})]
     for subject in AuditSubject.objects.filter(subject__in=candidates).values_list("subject", flat=True):
         yield Thing(f"subject {subject}", (Source(subjects=(subject,)),))
 

@@ -80,7 +80,19 @@ def _csr(_who: str, data: Data) -> str:
 
 def _approved(who: str, data: Data) -> str:
     alone = " The same person had requested it (one officer alone)." if data.get("single_officer") else ""
-    return f"{who} approved the request{_full_stop(_because(data, 'comment'))}{alone}"
+    return f"{who} approved the request{_confirmed(data)}{_full_stop(_because(data, 'comment'))}{alone}"
+
+
+def _endorsed(who: str, data: Data) -> str:
+    needed, given = data.get("needed"), data.get("approvals")
+    others = f"{given} of {needed}" if isinstance(needed, int) and isinstance(given, int) else "and others must too"
+    return f"{who} approved the request{_confirmed(data)}, {others}{_full_stop(_because(data, 'comment'))}"
+
+
+def _confirmed(data: Data) -> str:
+    """Return with which second factor an approval was confirmed."""
+    factor = str(data.get("confirmed_by") or "")
+    return f" and confirmed it with {_SHOWN.get(factor, factor)}" if factor else ""
 
 
 def _rejected(who: str, data: Data) -> str:
@@ -149,6 +161,8 @@ def _signed_in(who: str, data: Data) -> str:
 _SHOWN = {
     "password": "a password",
     "totp": "a code",
+    "code": "a code",
+    "passkey": "a passkey",
     "webauthn": "a passkey",
     "recovery_codes": "a recovery code",
     "oidc": "the identity provider",
@@ -201,9 +215,32 @@ def _changed(thing: str) -> Sentence:
             return f"{who} added {_listed(data['added'])} to the {_text(data.get('relation')).replace('_', ' ')} of {of}."
         if data.get("removed"):
             return f"{who} removed {_listed(data['removed'])} from the {_text(data.get('relation')).replace('_', ' ')} of {of}."
-        return f"{who} changed {of}: {_fields_of(data) or 'what is not shown'}."
+        return f"{who} changed {of}: {_changes_of(data) or 'what is not shown'}."
 
     return sentence
+
+
+def _changes_of(data: Data) -> str:
+    """Return the changed fields with the old and the new value; what must not be shown was replaced."""
+    replaced = data.get("replaced")
+    new = [f"{_FIELDS.get(str(name), str(name))} replaced" for name in replaced] if isinstance(replaced, list) else []
+    names = [name for name in data if name not in _NO_FIELDS | {"replaced"} and not name.endswith("_before")]
+    shown = [*new, *(_change(name, data) for name in names)]
+    more = f" and {len(shown) - _NAMED} more" if len(shown) > _NAMED else ""
+    return _text(", ".join(shown[:_NAMED]) + more)
+
+
+def _change(name: str, data: Data) -> str:
+    label = _FIELDS.get(name, name.replace("_", " "))
+    if f"{name}_before" not in data:
+        return label
+    return f"{label} from {_value(data[f'{name}_before'])} to {_value(data[name])}"
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return _listed(value) if isinstance(value, list | tuple) and value else _text(value, "nothing")
 
 
 def _deleted(thing: str) -> Sentence:
@@ -224,7 +261,7 @@ SENTENCES: dict[str, Sentence] = {
     E.REQUEST_FAILED: lambda _who, data: f"The request failed{_full_stop(_because(data))}",
     E.REQUEST_HELD: lambda _who, data: f"The request waited: {_full_stop(_text(data.get('reason'), 'the CA or the key backend was away'))}",
     E.REQUEST_RESUMED: lambda who, _data: f"{who} let the request go on.",
-    E.REQUEST_ENDORSED: lambda who, data: f"{who} approved the request, and others must too{_full_stop(_because(data, 'comment'))}",
+    E.REQUEST_ENDORSED: _endorsed,
     E.REQUEST_LAPSED: lambda _who, data: f"The request lapsed: no approver decided in time{_full_stop(_because(data))}",
     E.REQUEST_REMINDED: lambda who, _data: f"{who} reminded the approvers.",
     E.REQUEST_QUESTIONED: lambda who, data: f"{who} asked the requester{_full_stop(_because(data, 'question'))}",

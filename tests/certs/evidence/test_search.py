@@ -67,6 +67,13 @@ def spellings(certificate: Certificate) -> dict[str, str]:
     }
 
 
+def test_waiver_is_found_by_the_name_that_pages_show(portal: Portal) -> None:
+    with transaction.atomic():
+        record_many([Event(EventType.WAIVER_APPROVED, "waiver:W-7", Actor("user", "carol"), database_now(), {})])
+    for text in ("W-7", "w-7", "waiver:W-7"):
+        assert found(portal.carol, text) == ["waiver:approved"], text
+
+
 def test_certificate_is_found_by_whatever_a_page_shows_of_it(portal: Portal, certificate: Certificate) -> None:
     """B8: the audit search found nothing for what its own help said."""
     for person in (portal.carol, portal.alice):

@@ -51,7 +51,19 @@ def test_changes_of_power_say_who_and_what() -> None:
     added = {"name": "Web", "relation": "members", "added": ["bob (7)"], "state_sha256": "0"}
     assert words_of(event("team:changed", added)) == "ann added bob (7) to the members of the team Web."
     changed = {"name": "Web", "email": "b@example.com", "email_before": "a@example.com", "state_sha256": "0"}
-    assert words_of(event("team:changed", changed)) == "ann changed the team Web: email."
+    assert words_of(event("team:changed", changed)) == "ann changed the team Web: email from a@example.com to b@example.com."
+    off = {"name": "bob", "is_active": False, "is_active_before": True, "state_sha256": "0"}
+    assert words_of(event("user:changed", off)) == "ann changed the account bob: active account from yes to no."
+    secret = {"name": "bob", "replaced": ["password"], "state_sha256": "0"}
+    assert words_of(event("user:changed", secret)) == "ann changed the account bob: password replaced."
+
+
+def test_approvals_say_how_they_were_confirmed_and_how_many_there_are() -> None:
+    first = {"approver": "ann", "approvals": 1, "needed": 2, "confirmed_by": "code"}
+    assert words_of(event("request:endorsed", first)) == "ann approved the request and confirmed it with a code, 1 of 2."
+    last = {"approver": "ann", "confirmed_by": "passkey", "comment": "As agreed."}
+    assert words_of(event("request:approved", last)) == "ann approved the request and confirmed it with a passkey: As agreed."
+    assert words_of(event("request:approved", {"approver": "ann"})) == "ann approved the request."
 
 
 def test_every_event_type_is_of_one_kind_and_the_kinds_are_all_used() -> None:
