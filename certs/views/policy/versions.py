@@ -15,6 +15,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from certs.access.permissions import Permission, holds
 from certs.errors import InputRefused, NotPermitted
 from certs.models import PolicyReplay
+from certs.notifications.wording import so_many
 from certs.replay.announcing import publish_and_announce, touched_teams
 from certs.replay.jobs import outdated_because
 from certs.requests.exposure.refused_secrets import refuse_secrets
@@ -175,7 +176,7 @@ def _plan_sc081(request: HttpRequest, now: datetime) -> HttpResponse:
             proposed_from=starts,
             note=note,
         )
-    messages.success(request, f"{len(planned)} draft(s) follow ballot SC-081. Replay each, then a second officer publishes them.")
+    messages.success(request, f"{so_many(len(planned), 'draft')} for ballot SC-081. Replay each, then a second officer publishes them.")
     return redirect("policy")
 
 
@@ -241,7 +242,7 @@ def publish(request: HttpRequest, pk: int) -> HttpResponse:
             return _publish_page(request, row, now, unseen=True, status=422)
         published, announced = publish_and_announce(row, replay=replay if fresh else None, before=before, user=request.user, now=now)
         when = "is in force" if published.effective_from == now else f"begins on {published.effective_from:%d %b %Y %H:%M} UTC"
-        messages.success(request, f"{published} {when}. {announced} team(s) get a mail.")
+        messages.success(request, f"{published.version} {when}. {so_many(announced, 'team')} {'gets' if announced == 1 else 'get'} a mail.")
         return redirect("policy")
     return _publish_page(request, row, now)
 
