@@ -79,7 +79,7 @@ def test_a_schedule_that_the_portal_needs_is_not_stopped_by_a_slip(operator: Vis
     clicks, page = Clicks(operator), operator.page
     operator.open("/admin/")
     clicks.follow(page.get_by_role("link", name="Schedules", exact=True).first)
-    clicks.follow(page.get_by_role("link", name=SEAL))
+    clicks.follow(page.get_by_role("link", name=SEAL, exact=True))
     assert page.get_by_role("link", name="Delete").count() == 0
     clicks.click(page.get_by_label("Enabled"))
     clicks.follow(page.get_by_role("button", name="Save", exact=True))

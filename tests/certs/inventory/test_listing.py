@@ -114,37 +114,6 @@ def test_every_order_has_every_certificate_once_in_both_directions(
             assert view.count() == count(Certificate.objects.all())
 
 
-def test_order_by_end_the_other_way_round_begins_with_the_latest_end(estate: list[Certificate], now: datetime) -> None:
-    """What has ended stays last: turned round as a whole, the list began with what ended a year ago."""
-    there, _ = walk(view_of(None, CertificateFilter(), "-ends", now=now), 7)
-    rows = Certificate.objects.in_bulk([pk for page in there for pk in page])
-    ends = [rows[pk].not_after for page in there for pk in page if rows[pk].status == "good"]
-    assert ends == sorted(ends, reverse=True)
-    assert ends[0] > now > ends[-1]
-
-
-def test_owner_who_is_gone_is_marked_as_gone(template: Certificate, now: datetime) -> None:
-    """As the filter "without owner" finds them: by the account and by the team."""
-    owner = person("olga", team=template.team)
-    Certificate.objects.update(owner=owner)
-
-    def found() -> list[bool]:
-        return [one.owner_left for one in listed([template.pk], now=now)]
-
-    assert found() == [False]
-    template.team.members.remove(owner)
-    assert found() == [True]
-    template.team.members.add(owner)
-    owner.is_active = False
-    owner.save()
-    assert found() == [True]
-    client = Client()
-    client.force_login(person("officer", "security officer"))
-    assert "olga (left)" in client.get("/certificates/?owner=none").content.decode()
-    Certificate.objects.update(owner=None)
-    assert found() == [False]
-
-
 def test_every_order_of_nothing_is_an_empty_page(estate: list[Certificate], now: datetime, subtests: pytest.Subtests) -> None:
     """An order by team of somebody who is in none, or of a team that is not there, has no group."""
     nothing = CertificateFilter(team="not-there")
