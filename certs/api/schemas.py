@@ -309,6 +309,7 @@ class CertificateQuery(Schema):
     revoked_after: EndDate = Field(default=None, description="Revoked on this day or later.")
     revoked_before: EndDate = Field(default=None, description="Revoked before this day.")
     reviewed_before: EndDate = Field(default=None, description="Last reviewed before this day, or never.")
+    team: Text = Field(default="", max_length=64, description="Short name of the team. A token sees no other than its own.")
     owner: Text = Field(default="", max_length=150, description="Account name; `none` for those without owner.")
     tag: Text = Field(default="", max_length=32, description="Has this tag.")
     issuer: Text = Field(default="", max_length=64, description="Short name of the CA, as in its addresses.")
