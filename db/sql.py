@@ -80,6 +80,8 @@ def one_process_at_a_time(number: int, waiting: Callable[[], None]) -> Iterator[
     # from the outside of a statement: CREATE INDEX CONCURRENTLY in the block waits for every statement that runs, as this one for it.
     holder = connections.create_connection(DEFAULT_DB_ALIAS)
     try:
+        with holder.cursor() as cursor:
+            cursor.execute("SET idle_in_transaction_session_timeout = 0")  # the lock is held as long as the block takes
         holder.set_autocommit(False)
         while not _holds(holder, number):
             holder.rollback()

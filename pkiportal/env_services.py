@@ -18,6 +18,16 @@ from pkiportal.env import ENCODE, env_secret, needed, refuse_reserved_characters
 _SMTP = {"smtp": ({}, 25), "smtp+tls": ({"EMAIL_USE_TLS": True}, 587)}
 _SMTP |= dict.fromkeys(("smtps", "smtp+ssl"), ({"EMAIL_USE_SSL": True}, 465))
 _REDIS_OPTIONS = {"ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile"}
+# A peer that answers no probe for a minute is gone; the kernel answers them, however busy the process is (libpq, PostgreSQL 33.1.2).
+_KEEPALIVES = {"keepalives": 1, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
+_OF_THE_SERVER = {
+    "tcp_keepalives_idle": 30,
+    "tcp_keepalives_interval": 10,
+    "tcp_keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+    # A process that was stopped answers probes too. No transaction of the portal waits for anything but the reader of an export.
+    "idle_in_transaction_session_timeout": 600_000,
+}
 _WRONG_PORT = {
     ("smtps", 587): "port 587 expects STARTTLS: write smtp+tls://",
     ("smtp+ssl", 587): "port 587 expects STARTTLS: write smtp+tls://",
@@ -43,6 +53,20 @@ def env_database(name: str) -> dict[str, Any]:
     if not found.get("OPTIONS", {}).keys() <= known:
         raise refused(name, "has an option behind the ? that PostgreSQL's client does not know.")
     return found
+
+
+def end_lost_sessions(database: dict[str, Any]) -> None:
+    """Let both ends of a session with PostgreSQL notice that the other one is gone, in Django's settings of the database.
+
+    By the system's defaults a request waits a quarter of an hour for a server whose host is gone, and PostgreSQL keeps the locks of a
+    worker whose host is gone for two hours: nothing is sealed, and no row that it had locked moves. What the URL says stays.
+    """
+    options = database.setdefault("OPTIONS", {})
+    for name, value in {"connect_timeout": 5, **_KEEPALIVES}.items():
+        options.setdefault(name, value)
+    # A pooler that gives each transaction another session refuses `options`, and has its own settings towards PostgreSQL.
+    if not database.get("DISABLE_SERVER_SIDE_CURSORS"):
+        options.setdefault("options", " ".join(f"-c {name}={value}" for name, value in _OF_THE_SERVER.items()))
 
 
 def env_redis(name: str) -> str:

@@ -27,7 +27,7 @@ from pkiportal.env import (
     needed,
     refused,
 )
-from pkiportal.env_services import env_database, env_redis, env_smtp
+from pkiportal.env_services import end_lost_sessions, env_database, env_redis, env_smtp
 from pkiportal.settings.base import *  # noqa: F403 - Django's way of layering settings
 from pkiportal.settings.base import BASE_DIR, DEFAULT_FROM_EMAIL
 
@@ -59,7 +59,7 @@ _SENDER = f"pki-portal@{host_of(PKI_PORTAL_URL)}"
 DEFAULT_FROM_EMAIL = env_sender("PKI_FROM_EMAIL", _SENDER if is_email(_SENDER) else DEFAULT_FROM_EMAIL)
 
 DATABASES = {"default": env_database("DATABASE_URL")}
-DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)
+end_lost_sessions(DATABASES["default"])
 DATABASES["default"]["CONN_MAX_AGE"] = env_int("PKI_DB_CONN_MAX_AGE", 60, maximum=86_400)
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 
