@@ -19,9 +19,11 @@ pytest_plugins = [
 
 def pytest_configure() -> None:
     from tests.harness.plugin.emptying import empty_quickly  # noqa: PLC0415 - imports Django models' machinery: settings first
+    from tests.harness.plugin.sessions import keep_sessions  # noqa: PLC0415
     from tests.harness.plugin.sockets import close_outgoing_sockets  # noqa: PLC0415
 
     empty_quickly()
+    keep_sessions()
     close_outgoing_sockets()
 
 

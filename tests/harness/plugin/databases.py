@@ -37,9 +37,11 @@ def django_db_setup(django_db_setup: None, django_db_keepdb: bool, django_db_blo
     if django_db_keepdb or connection.vendor != "postgresql":
         return
     from tests.harness.plugin.emptying import close_sessions  # noqa: PLC0415 - imports models: settings first
+    from tests.harness.plugin.sessions import close_spare_sessions  # noqa: PLC0415
 
     with django_db_blocker.unblock():
         close_sessions()
+        close_spare_sessions()
         connection.close()  # the last test may have had PostgreSQL end it
         left_over = end_other_sessions()
     for statement in left_over:
