@@ -35,7 +35,16 @@ def running(vault_program: Path | None) -> Iterator[dict[str, str]]:
         work = folder / "tmp"
         work.mkdir(mode=0o711)  # a test may start a PostgreSQL of its own in there
         # What tests leave behind goes with the run. Ours in TMPDIR, so that a killed worker leaves nothing elsewhere.
-        yield {**os.environ, **env, "TMPDIR": str(work)}
+        yield {**_inherited(), **env, "TMPDIR": str(work)}
+
+
+def _inherited() -> dict[str, str]:
+    """Return this process's environment, in which Python may keep what it compiles.
+
+    Otherwise each worker and each process that a test starts would compile the portal anew: a quarter of a second, and for the
+    modules of the tests, whose assertions pytest rewrites, seven.
+    """
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def _start_postgres(folder: Path, undo: contextlib.ExitStack) -> dict[str, str]:
