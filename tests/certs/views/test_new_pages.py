@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import html
 import subprocess
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.test import Client
 
+from certs.access.time_zones import choose_zone
 from certs.models import RequestDraft
 from certs.requests.drafts import DraftFields, begin
+from db.clock import database_now
 from tests.certs.life import brought, issued
 from tests.journeys.test_channels import signed_in
 from tests.portal.fixtures import Portal
@@ -105,3 +108,16 @@ def test_script_of_the_automatic_client_is_a_shell_script(portal: Portal, tmp_pa
     script = html.unescape(page.content.decode().split('id="automatic_renew"')[1].split(">", 1)[1].split("</pre>")[0])
     (tmp_path / "renew.sh").write_text(script)
     subprocess.run(["sh", "-n", tmp_path / "renew.sh"], check=True)
+
+
+@pytest.mark.parametrize("validity", ["a date", "3 months"])
+def test_end_date_is_said_once_and_is_the_same_in_every_zone(portal: Portal, validity: str) -> None:
+    """An end date is the last day in UTC. In Tokyo that moment is a day later, and the page would contradict itself."""
+    choose_zone(portal.requester().user, "Asia/Tokyo")
+    if validity == "a date":
+        validity = (database_now() + timedelta(days=60)).date().isoformat()
+    draft = begin(DraftFields(place="vault", names="a.example.com", validity=validity), requester=portal.requester())
+    alice = signed_in("alice")
+    for part, begins, ends in (("", '<p class="defaults">', "</p>"), ("plan/", "<dt>Validity</dt>", "</dd>")):
+        text = text_of(alice.get(f"/new/{draft.public_id}/{part}"))
+        assert text.split(begins)[1].split(ends)[0].count("until ") == 1
