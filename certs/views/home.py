@@ -28,11 +28,11 @@ from certs.inventory import (
 )
 from certs.inventory.figures import state_figures
 from certs.models import Certificate, CertificateRequest, Team
-from certs.people.joining import own_requests, teams_to_ask
 from certs.requests.states import UNFINISHED
 from certs.requests.waiting_reasons import waiting_reasons
 from certs.views.access import page
 from certs.views.navigation import navigation_of
+from certs.views.teams.teams import without_team
 from db.clock import database_now
 
 NEEDS, SHOWN, ROWS, OPEN = 5, 8, 8, 5
@@ -58,8 +58,7 @@ def index(request: HttpRequest) -> HttpResponse:
         return redirect("estate")
     teams = navigation.teams
     if not teams and not navigation.sees_every_team:
-        context = {"others": teams_to_ask(request.user), "asked": own_requests(request.user), "now": now}
-        return render(request, "portal/no_team.html", context)
+        return without_team(request)
     rows = _certificates(teams)
     inbox = inbox_of(navigation.reader, teams=teams, most=NEEDS, now=now)
     counts, counted_at = state_figures() if navigation.sees_every_team else ({}, None)

@@ -27,6 +27,7 @@ from certs.uploads import template_csv, template_xlsx
 from certs.uploads.formats.columns import COLUMNS, LEFT_OUT, MOST_TITLES, ColumnsNotKnown
 from certs.uploads.line import Changed, Line
 from certs.views.access import page, requester_of
+from certs.views.teams.teams import without_team
 from db.clock import database_now
 
 # Where the private keys will be decides what has to be sent, so it is asked first.
@@ -180,7 +181,7 @@ def drafted_plan(plan: IssuePlan, text: str, requester: Requester) -> BulkOrder:
 def _form(request: HttpRequest, *, way: str, status: int = 200, **more: Any) -> HttpResponse:
     teams = teams_of(request.user)
     if not teams:
-        return render(request, "portal/no_team.html", status=status)
+        return without_team(request, status=status)
     given = request.POST if request.method == "POST" else request.GET
     chosen = next((team for team in teams if team.slug == given.get("team")), teams[0])
     keys = given.get("keys", _WAYS_OF_LINKS.get(way, ""))

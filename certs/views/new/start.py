@@ -31,6 +31,7 @@ from certs.views.bulk.new import drafted_plan, where_keys_will_be
 from certs.views.certificate.certificate_actions import asking_for_reason, from_words
 from certs.views.new.judged import people
 from certs.views.new.offers import profile_for, tiles
+from certs.views.teams.teams import without_team
 from certs.x509.certificate.profiles import profile_named
 from certs.x509.domains import is_inside
 from db.clock import database_now
@@ -114,7 +115,7 @@ def _page(
 ) -> HttpResponse:
     teams = teams_of(request.user)
     if not teams:
-        return render(request, "portal/no_team.html", status=status)
+        return without_team(request, status=status)
     now = database_now()
     chosen = next((team for team in teams if team.slug == request.POST.get("team")), teams[0])
     context: dict[str, Any] = {

@@ -15,6 +15,7 @@ from certs.people import joining
 from certs.people.teams import make_team, teams_seen_by
 from certs.views.access import authority_of, page
 from certs.views.kept_forms import typed_of
+from db.clock import database_now
 
 SHOWN = 200
 
@@ -50,6 +51,12 @@ def _show(request: HttpRequest, *, status: int = 200, **more: Any) -> HttpRespon
         **more,
     }
     return render(request, "teams/index.html", context, status=status)
+
+
+def without_team(request: HttpRequest, *, status: int = 200) -> HttpResponse:
+    """The page of a person who is in no team, in place of one that needs a team: which team to ask."""
+    context = {"others": joining.teams_to_ask(request.user), "asked": joining.own_requests(request.user), "now": database_now()}
+    return render(request, "portal/no_team.html", context, status=status)
 
 
 @page

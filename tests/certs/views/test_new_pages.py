@@ -15,6 +15,7 @@ from certs.access.time_zones import choose_zone
 from certs.models import RequestDraft
 from certs.requests.drafts import DraftFields, begin
 from db.clock import database_now
+from tests.cast import person
 from tests.certs.life import brought, issued
 from tests.journeys.test_channels import signed_in
 from tests.portal.fixtures import Portal
@@ -121,3 +122,22 @@ def test_end_date_is_said_once_and_is_the_same_in_every_zone(portal: Portal, val
     for part, begins, ends in (("", '<p class="defaults">', "</p>"), ("plan/", "<dt>Validity</dt>", "</dd>")):
         text = text_of(alice.get(f"/new/{draft.public_id}/{part}"))
         assert text.split(begins)[1].split(ends)[0].count("until ") == 1
+
+
+@pytest.mark.parametrize("path", ["/", "/new/", "/new/csr/", "/new/automatic/", "/bulk/new/"])
+def test_person_without_a_team_finds_the_teams_to_ask_on_every_page_that_needs_one(portal: Portal, path: str) -> None:
+    dave = Client()
+    dave.force_login(person("dave"))
+    text = text_of(dave.get(path))
+    assert "Which team are you in?" in text
+    assert "There is no team to ask" not in text
+    assert f'<option value="{portal.team.slug}">' in text
+
+
+def test_person_without_a_team_is_not_told_of_a_form_for_tokens_that_is_not_there(portal: Portal) -> None:
+    dave = Client()
+    dave.force_login(person("dave"))
+    text = text_of(dave.get("/tokens/"))
+    assert "Make one below" not in text
+    assert "A token acts for a team, and you are in none yet." in text
+    assert "Make one below" in text_of(signed_in("alice").get("/tokens/"))
