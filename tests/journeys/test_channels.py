@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 from django.contrib.auth.models import Group
@@ -70,7 +71,11 @@ def shown_plan(client: Client, text: str) -> tuple[str, str]:
 
 
 def test_several_certificates_in_words_become_a_draft_order(portal: Portal) -> None:
-    response = signed_in("alice").post("/new/", {"team": "web", "text": "Certificates for a-1 through a-3, P-256, 30 days"})
+    words, alice = "Certificates for a-1 through a-3, P-256, 30 days", signed_in("alice")
+    asked = alice.post("/new/", {"team": "web", "text": words})["Location"]
+    assert (asked.partition("?")[0], parse_qs(asked.partition("?")[2])) == ("/bulk/new/", {"team": ["web"], "text": [words]})
+    assert BulkOrder.objects.count() == 0
+    response = alice.post("/new/", {"team": "web", "text": f"{words}, in the vault"})
     order = BulkOrder.objects.get()
     assert (response["Location"], order.state, order.items.count()) == (f"/bulk/{order.public_id}/", "draft", 3)
 

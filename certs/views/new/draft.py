@@ -10,7 +10,6 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from certs.enums import RefusalClass
 from certs.errors import InputRefused, PortalError
 from certs.models import RequestDraft
 from certs.requests.drafts import DraftFields, attach_csr, change, draft_of, drop_csr, submit_draft
@@ -129,7 +128,6 @@ def _with_changes(draft: RequestDraft, changes: dict[str, Any]) -> DraftFields:
 
 def _draft_shown(request: HttpRequest, judged: Judged, *, refused: PortalError | None = None, status: int = 200) -> HttpResponse:
     draft, now = judged.draft, database_now()
-    secret = getattr(refused, "refusal", "") == RefusalClass.SECRET_PASTED
     context = {
         "judged": judged,
         "draft": draft,
@@ -138,7 +136,7 @@ def _draft_shown(request: HttpRequest, judged: Judged, *, refused: PortalError |
         "keys": keys(draft.team, now=now),
         "places": changes_of(draft.place, now),
         "refused": refused,
-        "of_csr": refused is not None and not secret and refused.field not in ("names", "validity", "validity_days", "key"),
+        "of_csr": refused is not None and refused.field not in ("names", "validity", "validity_days", "key"),
         "address": request.build_absolute_uri(reverse("new-draft", args=[draft.public_id])),
     }
     return render(request, "new/draft.html", context, status=status)
@@ -170,7 +168,7 @@ def plan_page(request: HttpRequest, public_id: str) -> HttpResponse:
     if draft.request is not None:
         return redirect("request", draft.request.public_id)
     judged = judge(draft, requester=requester, now=database_now())
-    if judged.spec is None or judged.needs_csr:
+    if judged.spec is None or judged.needs_csr or judged.key_is_refused:
         return redirect("new-draft", draft.public_id)
     return _plan_shown(request, judged)
 

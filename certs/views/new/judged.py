@@ -14,7 +14,7 @@ from certs.models import Certificate, RequestDraft
 from certs.requests.drafts import WITH_CSR, plan_of
 from certs.requests.facts.duplicates import content_of, living_duplicates
 from certs.requests.submit import Preview, Requester, preview
-from certs.servers.commands import CSRContent, compose
+from certs.servers.commands import LONGEST_COMMON_NAME, CSRContent, compose
 from certs.servers.files import FileNames
 from certs.servers.kinds import Place, Tool, server_named
 from certs.spec import CertificateSpec
@@ -64,6 +64,13 @@ class Judged:
     def key_label(self) -> str:
         """The key as people write it."""
         return KeyFacts.from_name(self.spec.key).label if self.spec else ""
+
+    @property
+    def subject(self) -> str:
+        """The subject of the certificate; where it has none, the names alone say whose it is (RFC 5280 4.2.1.6)."""
+        name = self.spec.common_name if self.spec and len(self.spec.common_name) <= LONGEST_COMMON_NAME else ""
+        parts = (("O", self.draft.team.organization), ("CN", name))
+        return ", ".join(f"{label}={value}" for label, value in parts if value) or "empty: the names are further up"
 
     @property
     def passed(self) -> list[Check]:

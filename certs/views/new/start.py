@@ -29,7 +29,7 @@ from certs.spec import CertificateSpec, IntakeDefaults, IssuePlan
 from certs.views.access import page, requester_of
 from certs.views.bulk.new import drafted_plan, where_keys_will_be
 from certs.views.certificate.certificate_actions import asking_for_reason, from_words
-from certs.views.new.judged import people
+from certs.views.new.judged import judge, people
 from certs.views.new.offers import profile_for, tiles
 from certs.views.teams.teams import without_team
 from certs.x509.certificate.profiles import profile_named
@@ -214,7 +214,8 @@ def _from_csr(request: HttpRequest) -> HttpResponse:
     requester = requester_of(request, request.POST.get("team", ""))
     fields = DraftFields(place=Place.CSR, validity=request.POST.get("validity", ""), profile=request.POST.get("profile", ""))
     draft = begin(fields, requester=requester, csr=uploaded_csr(request))
-    return redirect("new-draft-plan", draft.public_id)
+    needs_another = judge(draft, requester=requester, now=database_now()).key_is_refused  # the draft's page has the command
+    return redirect("new-draft" if needs_another else "new-draft-plan", draft.public_id)
 
 
 def uploaded_csr(request: HttpRequest) -> bytes:

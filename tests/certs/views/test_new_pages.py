@@ -9,10 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from django.test import Client
 
 from certs.access.time_zones import choose_zone
-from certs.models import RequestDraft
+from certs.models import RequestDraft, Team
 from certs.requests.drafts import DraftFields, begin
 from db.clock import database_now
 from tests.cast import person
@@ -29,6 +34,15 @@ def text_of(response: Any) -> str:
 
 def said(alice: Client, text: str) -> Any:
     return alice.post("/new/", {"text": text, "team": "web"}, follow=True)
+
+
+def csr_for(key: Any, name: str, organization: str = "") -> bytes:
+    parts = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization)] if organization else []
+    subject = x509.Name([*parts, x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    names = x509.SubjectAlternativeName([x509.DNSName(name)])
+    return (
+        x509.CertificateSigningRequestBuilder(subject).add_extension(names, critical=False).sign(key, SHA256()).public_bytes(Encoding.PEM)
+    )
 
 
 def test_sentence_for_an_automatic_client_keeps_its_names(portal: Portal, tmp_path: Path) -> None:
@@ -141,3 +155,56 @@ def test_person_without_a_team_is_not_told_of_a_form_for_tokens_that_is_not_ther
     assert "Make one below" not in text
     assert "A token acts for a team, and you are in none yet." in text
     assert "Make one below" in text_of(signed_in("alice").get("/tokens/"))
+
+
+def sent_csr(alice: Client, data: bytes, address: str = "/new/") -> Any:
+    given = {"place": "csr", "team": "web", "csr": data.decode()}
+    return alice.post(address, given, follow=True)
+
+
+def test_csr_with_a_key_that_is_too_short_leads_to_the_command_that_makes_another(portal: Portal) -> None:
+    alice = signed_in("alice")
+    page = sent_csr(alice, csr_for(rsa.generate_private_key(public_exponent=65537, key_size=2048), "short.example.com"))
+    draft = RequestDraft.objects.get()
+    assert page.redirect_chain == [(f"/new/{draft.public_id}/", 302)]
+    for path in (f"/new/{draft.public_id}/", f"/new/{draft.public_id}/plan/"):
+        text = text_of(alice.get(path, follow=True))
+        assert "Run the command below: it makes a key that policy v2.3 accepts." in text
+        assert "openssl req -new -newkey rsa:3072" in text
+
+
+def test_csr_for_a_name_of_elsewhere_says_whom_to_ask(portal: Portal) -> None:
+    alice = signed_in("alice")
+    own = begin(DraftFields(place="server", names="a.example.com"), requester=portal.requester())
+    for address in ("/new/", f"/new/{own.public_id}/csr/"):
+        text = text_of(sent_csr(alice, csr_for(ec.generate_private_key(ec.SECP256R1()), "www.other.test"), address))
+        assert "www.other.test is outside your team's domains" in text
+        assert "If another team runs it, ask that team to request the certificate." in text
+        assert 'href="/teams/web/ask-for-domain/">Ask for the domain<' in text
+
+
+def test_private_key_in_place_of_a_csr_is_said_to_be_blocked_and_another_is_offered(portal: Portal) -> None:
+    alice, key = signed_in("alice"), ec.generate_private_key(ec.SECP256R1())
+    own = begin(DraftFields(place="server", names="a.example.com"), requester=portal.requester())
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    for address, way in (("/new/", 'href="/new/">'), (f"/new/{own.public_id}/csr/", "Run the command above")):
+        page = sent_csr(alice, pem, address)
+        text = text_of(page)
+        assert page.status_code == 422
+        assert "Nothing of the private key was kept. Its public half is blocked: no certificate is issued for it any more." in text
+        assert way in text.split('role="alert"')[1].split("</div>")[0]
+        assert pem.decode().split()[5] not in page.content.decode()
+    garbage = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"
+    text = text_of(sent_csr(alice, garbage.encode()))
+    assert "Nothing of the private key was kept." in text
+    assert "is blocked" not in text
+
+
+def test_plan_shows_the_subject_and_whose_organization_it_names(portal: Portal) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    text = text_of(sent_csr(signed_in("alice"), csr_for(key, "a.example.com", organization="Shop GmbH")))
+    assert '<dt>Subject</dt><dd class="names">CN=a.example.com' in text
+    Team.objects.filter(pk=portal.team.pk).update(organization="Example AG")
+    text = text_of(sent_csr(signed_in("alice"), csr_for(key, "a.example.com", organization="Shop GmbH")))
+    assert "O=Example AG, CN=a.example.com" in text
+    assert "The organization is that of team Web, also where a CSR names another one." in text
