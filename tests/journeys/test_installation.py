@@ -47,6 +47,19 @@ def test_server_is_checked_and_checked_again_after_its_reload(visit: Visit, cert
     assert alice.axe() == []
 
 
+def test_page_of_the_request_follows_to_the_padlock_without_being_loaded_again(visit: Visit, certificate: Certificate, key: Any) -> None:
+    alice = visit()
+    alice.open(f"/requests/{certificate.request.public_id}/")
+    expect(alice.page.get_by_text("Now put it on your server")).to_be_visible()
+    with servers.listening(servers.Switch(fullchain(certificate), key)) as port:
+        alice.page.get_by_label("Server", exact=True).fill(f"127.0.0.1:{port}")
+        alice.page.get_by_role("button", name="Check", exact=True).click()
+        expect(alice.page.get_by_text(f"Live: 127.0.0.1:{port} serves this certificate.")).to_be_visible(timeout=10_000)
+    expect(alice.page.get_by_text("Now put it on your server")).to_have_count(0)
+    expect(alice.page.locator("#steps li.done")).to_have_count(6)
+    assert alice.axe() == []
+
+
 @pytest.mark.parametrize(("width", "dark"), [(390, False), (1280, True)], ids=["phone", "dark"])
 def test_pages_are_sound_on_phones_and_in_the_dark(visit: Visit, certificate: Certificate, portal: Portal, width: int, dark: bool) -> None:
     portal.token()
