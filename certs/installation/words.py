@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from certs.installation.probe import is_address
-from certs.models import InstalledPlace, PlaceOutcome, StartTLS
+from certs.models import Certificate, InstalledPlace, PlaceOutcome, StartTLS
 from certs.notifications.wording import day, days_left, name_of
 
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """`look`: the colour and the sign of the badge. `what` happened, and what to do `next`; empty where nothing is to be done."""
+    """`label`, `look`: word, colour and sign of the badge. `what` happened, and what to do `next`; empty where nothing is to be done."""
 
+    label: str
     look: str
     sign: str
     what: str
@@ -32,12 +33,31 @@ _LOOKS = {
     PlaceOutcome.NOT_ALLOWED: ("is-wait", "✕"),
 }
 
+# A certificate of the lineage was served.
+_OF_THIS = (PlaceOutcome.SERVED, PlaceOutcome.NO_INTERMEDIATE, PlaceOutcome.WRONG_NAME)
+
+
+def words_about(place: InstalledPlace, expected: Certificate, now: datetime) -> Words:
+    """Return the words for the last look at a place where `expected` should be served now.
+
+    What was seen before the renewal that made `expected` is not said of it.
+    """
+    if place.outcome in _OF_THIS and place.served_id is not None and place.served_id != expected.pk:
+        return Words(
+            "not looked at since the renewal",
+            "is-wait",
+            "!",
+            f"When the portal last looked, {place} served the certificate before this one.",
+            "Put the new certificate in place, reload the server, and check again. The portal looks again every day.",
+        )
+    return words_of(place, now)
+
 
 def words_of(place: InstalledPlace, now: datetime) -> Words:
     """Return the words for the last look at a place."""
     outcome = PlaceOutcome(place.outcome)
     what, following = _sentences(place, outcome, now)
-    return Words(*_LOOKS[outcome], what, following)
+    return Words(str(outcome.label), *_LOOKS[outcome], what, following)
 
 
 def _sentences(place: InstalledPlace, outcome: PlaceOutcome, now: datetime) -> tuple[str, str]:

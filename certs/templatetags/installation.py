@@ -11,7 +11,7 @@ from audit.log import Actor
 from certs.access.permissions import Authority
 from certs.errors import PortalError
 from certs.installation.places import BY_PORT, expected_of, first_guess, is_enabled, places_among, read_place
-from certs.installation.words import Words, own_check, words_of
+from certs.installation.words import Words, own_check, words_about
 from certs.models import Certificate, InstalledPlace, StartTLS
 from certs.requests.lineage import lineage_of
 from db.clock import database_now
@@ -56,9 +56,10 @@ def live_check_of(certificate: Certificate, user: Any) -> Live:
         pass  # a certificate without a name that could be a server's
     else:
         command = own_check(where.host, where.port, where.starttls)
+    expected = expected_of(lineage)
     return Live(
-        certificate=expected_of(lineage),
-        places=[(one, words_of(one, now) if one.outcome else None) for one in places],
+        certificate=expected,
+        places=[(one, words_about(one, expected, now) if one.outcome else None) for one in places],
         waits=any(one.is_being_looked_at for one in places),
         may_check=Authority(Actor("user", user.get_username()), user).may_act_on(certificate),
         enabled=is_enabled(),

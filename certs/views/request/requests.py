@@ -149,13 +149,15 @@ def _installed(row: CertificateRequest) -> Installed | None:
         return None
     events = AuditEvent.objects.filter(subject=f"certificate:{certificate.cert_id}", event="certificate:downloaded")
     places = places_of(certificate)
-    seen = next((place for place in places if place.outcome == PlaceOutcome.SERVED), None)
+    # Of its lineage: what was served before a renewal is another certificate.
+    serving = [place for place in places if place.outcome == PlaceOutcome.SERVED and place.certificate_id == certificate.pk]
+    seen = serving[0] if serving else None
     return Installed(
         certificate,
         downloaded_at=first_download(events),
         seen_at=seen.seen_at if seen else None,
         seen_where=str(seen) if seen else "",
-        is_elsewhere_too=any(place.outcome != PlaceOutcome.SERVED for place in places),
+        is_elsewhere_too=len(serving) < len(places),
     )
 
 

@@ -130,6 +130,21 @@ def test_page_of_a_renewed_certificate_that_is_still_served_says_what_to_do(cert
     assert "Did you reload the server?" in text
 
 
+def test_what_was_seen_before_a_renewal_is_not_said_of_the_new_certificate(certificate: Certificate, portal: Portal, key: Any) -> None:
+    alice = client_of(portal.alice)
+    with servers.serving(fullchain(certificate), key) as port:
+        alice.post(address(certificate), {"place": f"127.0.0.1:{port}"}, headers=HTMX)
+        look_at(InstalledPlace.objects.get().pk)
+    new = renewed(certificate)
+    page = alice.get(f"/requests/{new.request.public_id}/")
+    text = page.content.decode()
+    assert {step.title: step.state for step in page.context["steps"]}["Seen live"] == "ahead"
+    assert "Now put it on your server" in text
+    assert "serves this certificate" not in text
+    assert f"When the portal last looked, 127.0.0.1:{port} served the certificate before this one." in text
+    assert "not looked at since the renewal" in alice.get(reverse("certificate-install", args=[new.cert_id])).content.decode()
+
+
 def test_wait_of_a_plain_browser_ends(certificate: Certificate, portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live_check, "PATIENCE", 0.2)
     answer = client_of(portal.alice).post(address(certificate), {"place": "127.0.0.1:1"})
