@@ -12,13 +12,14 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods
 
-from certs.access.permissions import Authority
+from certs.access.permissions import Authority, teams_of
 from certs.enums import RefusalClass
 from certs.errors import InputRefused
 from certs.models import Certificate
 from certs.renewal.new_csr import csr_commands
 from certs.renewal.plan import KeyOption, RenewalPlan, Verdict, renewal_days
 from certs.renewal.renew import living_renewals, plan_renewal, plan_renewal_with_csr, renew, renew_with_csr
+from certs.servers.kinds import Place
 from certs.views.access import page
 from certs.views.certificate.certificate_actions import certificate_to_act_on
 from keys.spec import KeyFacts
@@ -118,6 +119,9 @@ def _shown(
         "chosen": chosen,
         "choices": _choices(certificate, chosen),
         "existing": living_renewals([certificate.pk]).get(certificate.pk),
+        # Where nothing of the same content passes, a person asks for another content.
+        "may_request": plan is not None and plan.verdict is Verdict.REFUSED and certificate.team in teams_of(request.user),
+        "place": Place.SERVER if certificate.request.csr_brought else Place.VAULT,
         "needs_approval": plan is not None and plan.verdict is Verdict.NEEDS_APPROVAL,
         "differences": _differences(certificate, plan) if plan is not None else [],
     }

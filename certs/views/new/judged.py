@@ -10,7 +10,7 @@ from certs.access.permissions import Permission, holders_of
 from certs.ca.lifetime import Ending
 from certs.errors import PortalError
 from certs.issuance.certificates import alert_date
-from certs.models import Certificate, RequestDraft
+from certs.models import Certificate, RenewalBlocked, RequestDraft
 from certs.requests.drafts import WITH_CSR, plan_of
 from certs.requests.facts.duplicates import content_of, living_duplicates
 from certs.requests.submit import Preview, Requester, preview
@@ -185,7 +185,7 @@ def _commands(draft: RequestDraft, spec: CertificateSpec, key: str) -> tuple[Com
 
 
 def _twin(spec: CertificateSpec, requester: Requester, now: datetime) -> Certificate | None:
-    """A living certificate of the team with the same names and purpose."""
+    """A living certificate of the team with the same names and purpose, which could be renewed as it is."""
     content = content_of(spec, requester.team)
     found = living_duplicates([content], at=now).get(content)
-    return Certificate.objects.filter(cert_id=found).first() if found else None
+    return Certificate.objects.filter(cert_id=found).exclude(renewal_blocked=RenewalBlocked.POLICY).first() if found else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 import subprocess
 from datetime import timedelta
 from pathlib import Path
@@ -17,11 +18,12 @@ from cryptography.x509.oid import NameOID
 from django.test import Client
 
 from certs.access.time_zones import choose_zone
-from certs.models import RequestDraft, Team
+from certs.models import Certificate, RenewalBlocked, RequestDraft, Team
 from certs.requests.drafts import DraftFields, begin
+from certs.requests.plan import plan_words
 from db.clock import database_now
 from tests.cast import person
-from tests.certs.life import brought, issued
+from tests.certs.life import brought, issued, new_policy
 from tests.journeys.test_channels import signed_in
 from tests.portal.fixtures import Portal
 
@@ -208,3 +210,21 @@ def test_plan_shows_the_subject_and_whose_organization_it_names(portal: Portal) 
     text = text_of(sent_csr(signed_in("alice"), csr_for(key, "a.example.com", organization="Shop GmbH")))
     assert "O=Example AG, CN=a.example.com" in text
     assert "The organization is that of team Web, also where a CSR names another one." in text
+
+
+def test_renewal_that_the_policy_refuses_leads_to_a_new_request_for_the_same_names(portal: Portal) -> None:
+    """A key in the vault of a kind that is not allowed any more: neither the old nor a new key of that kind passes."""
+    plan: Any = plan_words("Certificate for old.example.com and www.old.example.com, P-256", requester=portal.requester())
+    certificate = issued(plan.specs[0], portal.requester())
+    new_policy("v2.9", allowed_keys={"rsa": {"min_bits": 3072}})
+    alice = signed_in("alice")
+    for key in ("default", "new"):
+        text = text_of(alice.get(f"/certificates/{certificate.cert_id}/renew/?key={key}"))
+        assert "Request a new certificate for these names</button>" in text
+    Certificate.objects.filter(pk=certificate.pk).update(renewal_blocked=RenewalBlocked.POLICY)
+    inside = text.split('action="/new/"')[1].split("</form>")[0]
+    form = dict(re.findall(r'name="(place|team|names)" value="([^"]*)"', inside))
+    assert form == {"place": "vault", "team": "web", "names": "old.example.com www.old.example.com"}
+    page = alice.post("/new/", form, follow=True)
+    assert page.context["judged"].outcome == "allow"
+    assert "Renew that one" not in text_of(page)
