@@ -65,7 +65,7 @@ class Owned:
     team: Team
     count: int
     sum_of_ids: int
-    names: tuple[str, ...]  # of the first
+    names: tuple[str, ...]  # of the first, in the first teams
 
     @property
     def fact(self) -> str:
@@ -286,13 +286,16 @@ def _possessed(rows: QuerySet[Certificate]) -> list[_Possessed]:
 
 
 def _owned(person: Any, teams: tuple[Team, ...], possessed: Sequence[_Possessed], now: datetime) -> tuple[Owned, ...]:
-    # Of a hundred columns those that a name comes from: a person may own certificates of forty teams.
+    # A person may own certificates of a hundred teams: names of ten, and of a hundred columns those that a name comes from.
     rows = (
         owned_by(person, teams, now).select_related("request").only("cert_id", "common_name", "request__dns_names", "request__ip_addresses")
     )
     named = {team.pk: team for team in teams}
     found = sorted(((named[pk], count, total) for pk, count, total in possessed), key=lambda one: one[0].name)
-    return tuple(Owned(team, count, total, tuple(row.first_name for row in rows.filter(team=team)[:NAMED])) for team, count, total in found)
+    return tuple(
+        Owned(team, count, total, tuple(row.first_name for row in rows.filter(team=team)[:NAMED]) if place < NAMED else ())
+        for place, (team, count, total) in enumerate(found)
+    )
 
 
 def owned_by(person: Any, teams: Collection[Team], now: datetime) -> QuerySet[Certificate]:
