@@ -43,7 +43,8 @@ def run() -> None:
     officer, member = _person("bench-officer", "security-team"), _person("bench-member")
     Team.objects.get(slug="bench-1").members.add(member)
     auditor = _person("bench-auditor", "auditor")
-    for label, user, path in _pages(officer, member, auditor):
+    administrator = get_user_model().objects.create_superuser("bench-administrator")
+    for label, user, path in (*_pages(officer, member, auditor), *_of_people(administrator)):
         client = Client(SERVER_NAME="localhost")
         client.force_login(user)
         _measure(label, client, path)
@@ -90,6 +91,19 @@ def _pages(officer: Any, member: Any, auditor: Any) -> Iterator[tuple[str, Any, 
     yield "tokens", member, reverse("tokens")
     yield "mails and notices", member, reverse("mails")
     yield "webhooks of a team", member, reverse("webhooks", args=["bench-1"])
+
+
+def _of_people(administrator: Any) -> Iterator[tuple[str, Any, str]]:
+    """Yield the pages about a person who owns four fifths of all, the log, and lists of the administration."""
+    owner = get_user_model().objects.get(username="bench-owner")
+    yield "people", administrator, reverse("people")
+    yield "a person who owns 80,000", administrator, reverse("person", args=[owner.pk])
+    yield "hand over 80,000", administrator, reverse("person-certificates", args=[owner.pk])
+    yield "remove the access of their owner", administrator, reverse("person-remove", args=[owner.pk])
+    yield "people of a team", administrator, reverse("team-people", args=["bench-1"])
+    yield "audit log", administrator, reverse("audit")
+    for table in ("certs_certificate", "certs_certificaterequest", "audit_auditevent", "certs_team", "django_celery_beat_periodictask"):
+        yield f"administration, {table}", administrator, reverse(f"admin:{table}_changelist")
 
 
 @dataclass
