@@ -6,7 +6,7 @@ The context's `reader_zone` (`certs.views.account.account.reader`) returns the z
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, tzinfo
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 from django import template
@@ -17,6 +17,8 @@ from django.utils.safestring import SafeString
 
 register = template.Library()
 
+# What a certificate without a well-defined end has as its end (RFC 5280 4.1.2.5), as roots of private CAs do.
+NO_END = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 # From so many seconds on, the unit in which a distance is written.
 _UNITS = ((63_072_000, 31_557_600, "year"), (172_800, 86_400, "day"), (3600, 3600, "hour"), (0, 60, "minute"))
 _FORMS = {
@@ -36,6 +38,8 @@ def when(context: dict[str, Any], moment: datetime | None, form: str = "") -> Sa
     """
     if not moment:
         return ""
+    if moment == NO_END:
+        return at(context, moment, form)
     now = context.get("now") or timezone.now()
     return format_html('{} <span class="quiet text-nowrap">({})</span>', at(context, moment, form), relative(moment, now))
 
@@ -46,8 +50,8 @@ def at(context: dict[str, Any], moment: datetime | None, form: str = "") -> Safe
     if not moment:
         return ""
     reader_zone: Callable[[], tzinfo] = context.get("reader_zone") or timezone.get_default_timezone
-    local = moment.astimezone(reader_zone())
-    text = _FORMS[form].format(local, day=local.day)
+    local = _in_zone(moment, reader_zone())
+    text = "no end" if moment == NO_END else _FORMS[form].format(local, day=local.day)
     exact = f"{moment.astimezone(timezone.get_default_timezone()):%Y-%m-%d %H:%M:%S} UTC"
     return format_html('<time datetime="{}" title="{}">{}</time>', moment.isoformat(timespec="seconds"), exact, text)
 
@@ -57,8 +61,16 @@ def clock(context: dict[str, Any], moment: datetime, first: datetime) -> SafeStr
     """Write the time of one of several steps: "15:02:11 CET", with its day where that is another one than the first step's."""
     reader_zone: Callable[[], tzinfo] = context.get("reader_zone") or timezone.get_default_timezone
     zone = reader_zone()
-    same_day = moment.astimezone(zone).date() == first.astimezone(zone).date()
+    same_day = _in_zone(moment, zone).date() == _in_zone(first, zone).date()
     return at(context, moment, "clock" if same_day else "clock of day")
+
+
+def _in_zone(moment: datetime, zone: tzinfo) -> datetime:
+    """Return the moment in a zone; as it is where the zone's calendar has it beyond the year 9999."""
+    try:
+        return moment.astimezone(zone)
+    except OverflowError:
+        return moment
 
 
 @register.filter

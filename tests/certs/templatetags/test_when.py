@@ -61,3 +61,14 @@ def test_a_day_is_the_readers_day() -> None:
 
 def test_no_moment_is_nothing() -> None:
     assert shown("when moment", None) == shown("at moment", None) == ""
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "America/New_York", "Pacific/Kiritimati"])
+@pytest.mark.parametrize("tag", ["when moment", "at moment", 'at moment "day"', 'when moment "second"', "clock moment moment"])
+def test_end_that_is_none_is_said_in_every_zone(tag: str, zone: str) -> None:
+    """RFC 5280 4.1.2.5: 99991231235959Z is no well-defined end, as roots have it. East of UTC it would be in the year 10000."""
+    never = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+    text = shown(tag, never, reader_zone=lambda: ZoneInfo(zone))
+    assert ">no end</time>" in text
+    assert 'title="9999-12-31 23:59:59 UTC"' in text
+    assert "in 7" not in text
