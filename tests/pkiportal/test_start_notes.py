@@ -13,6 +13,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from pkiportal.start_notes import doubtful, open_files, unread
+from tests.deploy.compose import compose
 from tests.pkiportal.test_settings import BAD, GOOD, ROOT, production
 
 NAMES = {*BAD, "VAULT_ROLE_ID", "VAULT_SECRET_ID", "VAULT_SECRET_ID_FILE"}
@@ -67,6 +68,12 @@ def test_every_documented_setting_is_read_or_said_to_have_no_effect(monkeypatch:
     """The settings of the environment of a whole installation give no line in its own process."""
     production(monkeypatch)
     assert list(unread(dict.fromkeys(set(BAD) - {"PKI_HOME", "PKI_DEBUG", "PKI_SINGLE_OFFICER"}, "x"))) == []
+
+
+def test_nothing_that_compose_passes_on_is_without_effect(monkeypatch: pytest.MonkeyPatch) -> None:
+    production(monkeypatch)
+    services = {name: one.get("environment", {}) for name, one in compose()["services"].items() if one["image"].startswith("pki-portal")}
+    assert {name: list(unread(environment)) for name, environment in services.items()} == dict.fromkeys(services, [])
 
 
 def test_vault_without_a_login_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
