@@ -9,6 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from audit.events import Actor
+from audit.models import AuditUnsealed
 from audit.transparency.sealer import EventAltered, TreeRefused, seal, start_epoch
 from audit.transparency.signing_key import SealingKeyUnusable
 from db.clock import database_now
@@ -31,13 +32,20 @@ class Command(BaseCommand):
             answer["sealed"] = 0
             while sealed := seal():
                 answer["sealed"] += sealed
+            if not answer["sealed"] and (waiting := AuditUnsealed.objects.count()):
+                # "0 sealed" alone would read as if nothing waited.
+                answer["waiting"] = waiting
+                answer["note"] = (
+                    f"{waiting} events wait: another sealer seems to be at work. Where that stays so, look at the worker of the queue "
+                    "audit: one that is stopped holds the seal until PostgreSQL ends its session, ten minutes later at the latest."
+                )
         except (TreeRefused, EventAltered, SealingKeyUnusable) as exc:
             answer = {"success": False, "error": str(exc)}
         if options["json"]:
             self.stdout.write(json.dumps(answer))
         elif answer["success"]:
             begun = f"Epoch {answer['epoch']} has begun. " if "epoch" in answer else ""
-            self.stdout.write(f"{begun}{answer['sealed']} events sealed.")
+            self.stdout.write(" ".join(filter(None, (f"{begun}{answer['sealed']} events sealed.", answer.get("note")))))
         else:
             self.stderr.write(answer["error"])
         if not answer["success"]:
