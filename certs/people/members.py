@@ -16,7 +16,7 @@ from audit.events import EventType
 from audit.log import record
 from certs.access.locks import one_change_at_a_time
 from certs.access.permissions import Authority, Permission, holders_of, is_member
-from certs.access.roles import ROLES
+from certs.access.roles import OF_EARLIER_RELEASES, ROLES
 from certs.access.sessions import end_sessions
 from certs.errors import Conflict, NotFound, NotPermitted
 from certs.models import SignedInSession, Team
@@ -77,6 +77,11 @@ def roles_to_give(authority: Authority) -> list[Group]:
     beyond = Group.permissions.through.objects.filter(group__in=roles).exclude(permission__in=held)
     too_much = set(beyond.values_list("group_id", flat=True))
     return [role for role in roles if role.pk not in too_much]
+
+
+def roles_to_offer(authority: Authority) -> list[Group]:
+    """Return the roles of `roles_to_give` that forms offer: those of earlier releases say the same in other names."""
+    return [role for role in roles_to_give(authority) if role.name not in OF_EARLIER_RELEASES]
 
 
 def may_give(role: Group, authority: Authority) -> bool:

@@ -19,7 +19,7 @@ from certs.access.login_limits import network_of
 from certs.errors import Conflict, InputRefused, NotFound, NotPermitted, PortalError, TooMany
 from certs.models import Invitation, Team
 from certs.people import invitations
-from certs.people.members import roles_to_give
+from certs.people.members import roles_to_offer
 from certs.views.access import authority_of, page
 from certs.views.client_ip import client_address
 from certs.views.kept_forms import typed_of
@@ -62,7 +62,7 @@ def _form(request: HttpRequest, teams: list[Team], typed: Any, *, error: PortalE
     authority = authority_of(request)
     context = {
         "teams": teams,
-        "roles": roles_to_give(authority) if authority.manages_people else [],
+        "roles": roles_to_offer(authority) if authority.manages_people else [],
         "days": invitations.DAYS,
         "typed": typed,
         "error": error,

@@ -26,7 +26,7 @@ from certs.people.members import (
     end_sessions_of,
     give_role,
     is_administrator,
-    roles_to_give,
+    roles_to_offer,
     take_role,
 )
 from certs.requests.owner_change import open_change_of
@@ -87,7 +87,7 @@ def detail(request: HttpRequest, pk: int) -> HttpResponse:
         "manages": manages,
         "is_private": not (own or authority.manages_people),
         "roles": roles_of(person),
-        "gives": [(role, ROLE_WORDS[role.name]) for role in roles_to_give(authority) if role.pk not in held] if manages else [],
+        "gives": [(role, ROLE_WORDS[role.name]) for role in roles_to_offer(authority) if role.pk not in held] if manages else [],
         "teams": [(team, team.pk in led) for team in teams],
         "other_teams": Team.objects.exclude(pk__in=[team.pk for team in teams]).order_by("name") if manages else [],
         "has": belongings_of(person, seen=authority.sees()),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 from django.test import Client
+from django.urls import reverse
 
 from certs.models import Domain, Team
 from tests.cast import Cast, person
@@ -99,6 +101,17 @@ def test_refusal_names_the_role_and_who_gives_it(cast: Cast) -> None:
     row = person("someone")
     text = " ".join(member.post(f"/people/{row.pk}/end-sessions/").content.decode().split())
     assert "This needs the role security officer." in text
+
+
+def test_forms_offer_no_role_twice(cast: Cast) -> None:
+    """The groups of earlier releases stay in force, and are not offered beside the roles that took their place."""
+    root = Client()
+    root.force_login(cast["root"])
+    for address in (reverse("invite"), reverse("person", args=[cast["requester"].pk])):
+        page = root.get(address).content.decode()
+        values = {*re.findall(r'value="([^"]*)"', page), *re.findall(r"<option[^>]*>([^<]*)<", page)}
+        assert {"auditor", "security officer"} <= values, address
+        assert not values & {"auditors", "requesters", "security-team"}, address
 
 
 def test_list_of_teams_costs_the_same_for_many(cast: Cast, officer: Client, django_assert_max_num_queries: Any) -> None:
