@@ -80,8 +80,6 @@ def one_process_at_a_time(number: int, waiting: Callable[[], None]) -> Iterator[
     # from the outside of a statement: CREATE INDEX CONCURRENTLY in the block waits for every statement that runs, as this one for it.
     holder = connections.create_connection(DEFAULT_DB_ALIAS)
     try:
-        with holder.cursor() as cursor:
-            cursor.execute("SET idle_in_transaction_session_timeout = 0")  # the lock is held as long as the block takes
         holder.set_autocommit(False)
         while not _holds(holder, number):
             holder.rollback()
@@ -102,6 +100,8 @@ def _flocked(lock_file: int) -> bool:
 
 def _holds(holder: BaseDatabaseWrapper, number: int) -> bool:
     with holder.cursor() as cursor:
+        # The lock is held as long as the block takes. For this transaction alone: a pooler gives the session to others.
+        cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
         cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [number])
         return bool(cursor.fetchone()[0])
 

@@ -141,7 +141,8 @@ class Params:
         if isinstance(data, Mapping):
             self._left = dict(data)
         else:
-            self.refuse(f"expected an object, found {type(data).__name__}")
+            found = "nothing" if data is None else "a list" if isinstance(data, list) else "a single value"
+            self.refuse(f"expected an object, found {found}")
 
     def refuse(self, message: str, field: str = "") -> None:
         """Note a fault of the object, or of one of its fields; raise it where faults are not collected."""
