@@ -22,6 +22,7 @@ from certs.renewal.renew import living_renewals, plan_renewal, plan_renewal_with
 from certs.servers.kinds import Place
 from certs.views.access import page
 from certs.views.certificate.certificate_actions import certificate_to_act_on
+from db.clock import database_now
 from keys.spec import KeyFacts
 
 CSR = "csr"  # the choice that needs a CSR, beside those of KeyOption
@@ -115,6 +116,7 @@ def _shown(
     error = more.get("error")
     context = {
         "row": certificate,
+        "has_ended": certificate.not_after < database_now(),
         "plan": plan,
         "chosen": chosen,
         "choices": _choices(certificate, chosen),

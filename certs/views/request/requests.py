@@ -13,7 +13,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
 from audit.models import AuditEvent
-from certs.access.permissions import Permission
+from certs.access.permissions import Permission, teams_of
 from certs.ca.lifetime import ending_of
 from certs.enums import RequestState as S
 from certs.errors import Conflict, InputRefused
@@ -31,7 +31,7 @@ from certs.requests.states import CANCELLABLE, UNSIGNED
 from certs.requests.waiting import resume as resume_request
 from certs.requests.waiting_reasons import waiting_reason
 from certs.servers.files import FileNames
-from certs.servers.kinds import server_named
+from certs.servers.kinds import Place, server_named
 from certs.servers.signing import sign_call
 from certs.views.access import authority_of, page
 from certs.views.kept_forms import form_of
@@ -125,6 +125,7 @@ def _context(request: HttpRequest, row: CertificateRequest, installed: Installed
         "ending": ending_of(row.issuer, row.validity, now=database_now()) if row.state in UNSIGNED else None,
         "decided_alone": any(event.data.get("single_officer") for event in events),
         "requester_left": requesters_who_left([row]).get(row.pk, "") if waits else "",
+        "ask_again": _place_again(request, row, draft),
         # Nobody reminds others of what waits for the reader too.
         "may_remind": waits and not decides and authority.may_act_on(row),
         "may_resume": bool(row.resume_id) and (row.held_since is not None or row.state == S.FAILED) and authority.may_operate(row),
@@ -159,6 +160,15 @@ def _installed(row: CertificateRequest) -> Installed | None:
         seen_where=str(seen) if seen else "",
         is_elsewhere_too=len(serving) < len(places),
     )
+
+
+def _place_again(request: HttpRequest, row: CertificateRequest, draft: RequestDraft | None) -> str:
+    """Return the place of a new draft for the names of a request that ended without a certificate; "" where none is offered."""
+    if row.state not in (S.REJECTED, S.CANCELLED) or row.team not in teams_of(request.user):
+        return ""
+    if draft is not None and draft.place != Place.CSR:
+        return str(draft.place)
+    return Place.SERVER if row.csr_brought else Place.VAULT
 
 
 def _sign_call(row: CertificateRequest) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -187,3 +188,31 @@ def test_refusal_and_its_place_on_the_way(portal: Portal) -> None:
     page = page_of(request)
     assert steps_of(page)["Policy"] == "stopped"
     assert "Key size 2048 below minimum 3072" in text_of(page)
+
+
+@pytest.mark.parametrize("state", [S.REJECTED, S.CANCELLED])
+def test_request_without_a_certificate_can_be_changed_and_requested_again(portal: Portal, state: S) -> None:
+    fields = DraftFields(place="vault", names="*.apps.example.com", key="ec-p256")
+    draft = begin(fields, requester=portal.requester())
+    shown = plan_digest(plan_of(draft, requester=portal.requester()).specs)
+    request = submit_draft(draft, shown=shown, why="Preview", requester=portal.requester())
+    CertificateRequest.objects.filter(pk=request.pk).update(state=state, error="Name the hosts.")
+    text = text_of(page_of(request))
+    assert "Change it and request it again" in text
+    inside = text.split('action="/new/"')[1].split("</form>")[0]
+    form = dict(re.findall(r'name="(place|team|names)" value="([^"]*)"', inside))
+    assert form == {"place": "vault", "team": "web", "names": "*.apps.example.com"}
+    page = signed_in("alice").post("/new/", form, follow=True)
+    assert "*.apps.example.com</textarea>" in text_of(page)
+    portal.bob.groups.add(Group.objects.get(name="auditor"))
+    assert "Change it and request it again" not in text_of(page_of(request, "bob"))
+    CertificateRequest.objects.filter(pk=request.pk).update(state=S.AWAITING_APPROVAL)
+    assert "Change it and request it again" not in text_of(page_of(request))
+
+
+def test_renewal_of_an_expired_certificate_does_not_call_it_valid(portal: Portal) -> None:
+    certificate = issued(brought("shop.example.com"), portal.requester())
+    Certificate.objects.filter(pk=certificate.pk).update(not_after=database_now() - timedelta(days=3, hours=1))
+    text = text_of(signed_in("alice").get(f"/certificates/{certificate.cert_id}/renew/"))
+    assert "This one stays valid" not in text
+    assert "3 days ago" in text
