@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
@@ -22,10 +23,12 @@ from certs.authorities.reissue import (
     targets_for,
 )
 from certs.errors import InputRefused
-from certs.models import Reissue
+from certs.models import Certificate, Reissue
 from certs.views.access import authority_of, page
 from certs.views.cas.ca_pages import found_ca
 from db.clock import database_now
+
+_NAMES = ("request__dns_names", "request__ip_addresses")
 
 
 @page
@@ -126,8 +129,19 @@ def _context(request: HttpRequest, reissue: Reissue) -> dict[str, Any]:
             {"name": "under_way", "x": 1000 * done // total, "width": 1000 * reissue.begun // total},
         ],
         "blocked": _blocked(reissue),
+        "reasons": _reasons(reissue),
+        "rate_is_known": bool(settings.PKI_RENEW_BUDGET or reissue.forecast.get("rate_a_minute")),
         "now": database_now(),
     }
+
+
+def _reasons(reissue: Reissue) -> list[dict[str, Any]]:
+    """Return why certificates need a person, with some of each by their names. One query."""
+    reasons = reissue.forecast.get("reasons", [])
+    ids = [cert_id for one in reasons for cert_id in one["examples"]]
+    rows = Certificate.objects.filter(cert_id__in=ids).select_related("request").only("cert_id", "common_name", *_NAMES) if ids else ()
+    found = {row.cert_id: row for row in rows}
+    return [one | {"certificates": [found[cert_id] for cert_id in one["examples"] if cert_id in found]} for one in reasons]
 
 
 def _blocked(reissue: Reissue) -> int:

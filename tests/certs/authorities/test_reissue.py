@@ -96,11 +96,17 @@ def test_forecast_counts_what_the_policy_in_force_refuses(portal: Portal, other:
     """A name that belongs to nobody any more is refused as a renewal of it is, with the same words and advice."""
     issue(portal, 2)
     portal.team.domains.filter(name="example.com").delete()
-    forecast = planned(portal, other).forecast
+    reissue = planned(portal, other)
+    forecast = reissue.forecast
     assert forecast["verdicts"]["refused"] == 2
     (reason,) = forecast["reasons"]
     assert "Policy violation" in reason["reason"]
     assert len(reason["examples"]) == 2
+    client = Client()
+    client.force_login(portal.carol)
+    page = client.get(f"/cas/reissues/{reissue.public_id}/").content.decode()
+    for row in Certificate.objects.filter(cert_id__in=reason["examples"]):
+        assert f'href="/certificates/{row.cert_id}/">{row.common_name}</a>' in page
 
 
 def test_every_certificate_is_renewed_once_by_the_other_ca_nearest_end_first(portal: Portal, other: Issuer) -> None:
