@@ -42,7 +42,19 @@ def outage_of(exc: BaseException) -> tuple[str, str] | None:
             return f"{what} cannot be written: {exc.strerror}.", f"See that the disk has space and can be written; {_AGAIN}"
         case ProgrammingError():  # no tables yet
             return f"The database cannot be used: {cause}.", _DATABASE
-    return (f"The database cannot be used: {cause}.", _DATABASE) if is_outage(exc) else None
+    return (f"The database cannot be used: {cause}.", _of_database(exc)) if is_outage(exc) else None
+
+
+def _of_database(exc: BaseException) -> str:
+    """Return the next step for a database that answers and cannot do it, or does not answer."""
+    code, text = getattr(exc.__cause__, "sqlstate", ""), str(exc)
+    if code == "53100" or "disk is full" in text:
+        return f"Make room on the disk of the database; {_AGAIN} What was committed is there."
+    if code == "53300":
+        return f"All connections that it allows are in use: end what holds them, or raise its max_connections; {_AGAIN}"
+    if code == "25006" or "readonly database" in text:
+        return f"It can only be read now: see that it is no standby, and that its files can be written by this account; {_AGAIN}"
+    return _DATABASE
 
 
 def report_outage(exc: BaseException, *, as_json: bool) -> bool:

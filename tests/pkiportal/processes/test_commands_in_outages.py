@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from django.apps import apps
 from django.core.management import get_commands
-from django.db import ProgrammingError
+from django.db import InternalError, ProgrammingError
+from django.db import OperationalError as DatabaseOperationalError
 from kombu.exceptions import OperationalError
 
 from certs.ca.base import CAUnreachable
@@ -115,6 +118,27 @@ def test_outage_of_every_part_is_one_line_with_a_next_step(error: Exception, wha
     assert what in line
     assert "LINE 1" not in line
     assert line.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("cause", "step"),
+    [
+        (psycopg.errors.DiskFull("could not extend file: No space left on device"), "Make room on the disk of the database"),
+        (psycopg.errors.TooManyConnections("sorry, too many clients already"), "All connections that it allows are in use"),
+        (psycopg.errors.ReadOnlySqlTransaction("cannot execute INSERT in a read-only transaction"), "It can only be read now"),
+        (sqlite3.OperationalError("database or disk is full"), "Make room on the disk of the database"),
+        (sqlite3.OperationalError("attempt to write a readonly database"), "It can only be read now"),
+    ],
+)
+def test_database_that_answers_and_cannot_do_it_has_its_own_next_step(cause: Exception, step: str) -> None:
+    """That it runs and where it is, the operator would look up for nothing."""
+    kind = InternalError if isinstance(cause, psycopg.errors.InternalError) else DatabaseOperationalError
+    error = kind(str(cause))
+    error.__cause__ = cause
+    found = outage_of(error)
+    assert found is not None
+    assert found[1].startswith(step)
+    assert "DATABASE_URL" not in found[1]
 
 
 def test_fault_of_a_command_itself_keeps_its_traceback() -> None:
