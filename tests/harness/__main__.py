@@ -68,7 +68,8 @@ def prepared() -> Iterator[dict[str, str]]:
     with contextlib.ExitStack() as undo:
         build = VaultBuild()
         undo.callback(build.stop)
-        packages.ensure()
+        with requirements_beside(packages.missing()):
+            packages.ensure()
         install_requirements()
         vault = build.result()
         if vault is None:
@@ -78,8 +79,30 @@ def prepared() -> Iterator[dict[str, str]]:
         yield undo.enter_context(services.running(vault))
 
 
+_INSTALL = (sys.executable, ROOT / "tools" / "venv.py", "requirements-dev.txt")
+
+
+@contextlib.contextmanager
+def requirements_beside(missing: Sequence[str], install: Sequence[str | Path] = _INSTALL) -> Iterator[None]:
+    """Install Python's requirements while the block installs Debian's packages: each keeps one core busy, or waits for the network.
+
+    Does nothing where no package is missing, or one without which there is no virtual environment. What fails here is
+    tried again, and reported, by `install_requirements`.
+    """
+    if not missing or "python3-venv" in missing:
+        yield
+        return
+    tied = die_with_parent(signal.SIGTERM)
+    with subprocess.Popen(install, stdin=subprocess.DEVNULL, preexec_fn=tied) as process:  # noqa: PLW1509 - one thread
+        try:
+            yield
+            process.wait()
+        finally:
+            process.terminate()
+
+
 def install_requirements() -> None:
-    if subprocess.run([sys.executable, ROOT / "tools" / "venv.py", "requirements-dev.txt"], check=False).returncode:
+    if subprocess.run(_INSTALL, check=False).returncode:
         raise HarnessError("The Python requirements could not be installed, see above.")
 
 

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.harness import checks, packages, vault_build
+from tests.harness.__main__ import requirements_beside
 from tests.harness.checks import ROOT
 from tests.harness.console import HarnessError
 from tests.harness.postgres import Postgres
@@ -47,6 +48,24 @@ def test_types_are_checked_no_longer_than_the_run() -> None:
     begun = time.monotonic()
     with checks.types_beside(["sleep", "60"]):
         pass
+    assert time.monotonic() - begun < 30
+
+
+@pytest.mark.parametrize(("missing", "is_beside"), [(["curl"], True), ([], False), (["curl", "python3-venv"], False)])
+def test_requirements_are_installed_beside_packages_where_both_can_be(tmp_path: Path, missing: list[str], is_beside: bool) -> None:
+    begun, go_on, done = (tmp_path / name for name in ("begun", "go-on", "done"))
+    script = f"touch {begun}; while [ ! -e {go_on} ]; do sleep 0.01; done; touch {done}"
+    with requirements_beside(missing, ["sh", "-c", script]):
+        while is_beside and not begun.exists():
+            time.sleep(0.01)
+        go_on.touch()
+    assert (begun.exists(), done.exists()) == (is_beside, is_beside)
+
+
+def test_requirements_are_installed_no_longer_than_packages_are_tried() -> None:
+    begun = time.monotonic()
+    with pytest.raises(HarnessError), requirements_beside(["curl"], ["sleep", "60"]):
+        raise HarnessError("apt-get failed")
     assert time.monotonic() - begun < 30
 
 
