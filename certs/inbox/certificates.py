@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,6 +16,7 @@ from certs.inventory.figures import figures_of
 from certs.inventory.states import still_served
 from certs.models import Certificate, CertificateRequest, RenewalBlocked
 from certs.notifications.wording import days_left, minute
+from certs.renewal.replacement import replaced_among
 
 SOON = timedelta(days=7)
 
@@ -35,11 +37,18 @@ def needing_a_person(rows: Any, *, most: int, now: datetime) -> Inbox:
     """Return those of `rows` that nothing renews or that are renewed and not installed, by their end."""
     needing = CertificateFilter(state=CertificateState.NEEDS_YOU)
     found = list(filter_certificates(rows, needing, now=now).order_by("not_after", "pk").prefetch_related(_NAMES).only(*_READ)[: most + 1])
-    shown = found[:most]
+    replaced = _replaced_by_another(found)
+    shown = [one for one in found[:most] if one.pk not in replaced]
     served = set(still_served(Certificate.objects.filter(pk__in=[one.pk for one in shown]), now=now).values_list("pk", flat=True))
     matters = [_install(one, now) if one.pk in served else _renewal(one, now) for one in shown]
     more = (More("All certificates that need a person", needing.url()),) if len(found) > most else ()
     return Inbox(tuple(matters), more)
+
+
+def _replaced_by_another(found: Sequence[Certificate]) -> set[int]:
+    """Return the ids of those that the policy refuses to renew, and in whose place a new certificate was requested."""
+    refused = [one.pk for one in found if one.renewal_blocked == RenewalBlocked.POLICY]
+    return replaced_among(list(Certificate.objects.filter(pk__in=refused))) if refused else set()
 
 
 def without_owner() -> Inbox:

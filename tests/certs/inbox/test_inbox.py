@@ -168,3 +168,23 @@ def test_members_find_what_has_expired_in_their_team_and_nothing_replaced(cast: 
     assert (matter.kind, matter.title, matter.is_urgent) == (Kind.EXPIRED, found.title, True)
     assert matter.url == f"/certificates/?state=expired&team={team.slug}&replaced=no"
     assert kinds(cast, "operator", [team]) == [Kind.ALERT, Kind.ALERT]
+
+
+def test_certificate_that_the_policy_refuses_to_renew_waits_until_another_takes_its_place(cast: Cast, make_spec: MakeSpec) -> None:
+    requester, now = cast.requester("requester"), database_now()
+    old, other = (issued(make_spec(name), requester) for name in ("old.example.com", "other.example.com"))
+    Certificate.objects.filter(pk__in=[old.pk, other.pk]).update(
+        renewal_blocked=RenewalBlocked.POLICY,
+        alert_at=now - timedelta(days=2),
+        issued_at=now - timedelta(days=80),
+        not_after=now + timedelta(days=9),
+        owner=cast["requester"],
+    )
+
+    def named() -> list[str]:
+        found = inbox_of(Reader.of(cast["requester"]), teams=[requester.team], most=50, now=now).matters
+        return [one.title.partition(" ")[0] for one in found]
+
+    assert sorted(named()) == ["old.example.com", "other.example.com"]
+    issued(make_spec("old.example.com"), requester)
+    assert named() == ["other.example.com"]
