@@ -231,10 +231,11 @@ def _changes_of(data: Data) -> str:
 
 
 def _change(name: str, data: Data) -> str:
-    label = _FIELDS.get(name, name.replace("_", " "))
-    if f"{name}_before" not in data:
-        return label
-    return f"{label} from {_value(data[f'{name}_before'])} to {_value(data[name])}"
+    label, value = _FIELDS.get(name, name.replace("_", " ")), data[name]
+    if f"{name}_before" in data:
+        value = [data[f"{name}_before"], value]
+    both = isinstance(value, list) and len(value) == 2
+    return f"{label} from {_value(value[0])} to {_value(value[1])}" if both else label
 
 
 def _value(value: object) -> str:

@@ -22,6 +22,7 @@ from certs.evidence.kinds import EventKind
 from certs.evidence.meaning import meaning_of
 from certs.evidence.query import AuditQuery
 from certs.evidence.subjects import Source
+from certs.evidence.words import words_of
 from certs.models import Certificate
 from certs.spec import CertificateSpec
 from certs.x509.certificate.serial import format_serial
@@ -65,6 +66,13 @@ def spellings(certificate: Certificate) -> dict[str, str]:
         "request's subject": f"request:{certificate.request.public_id}",
         "blanks around": f"  {certificate.cert_id}\t",
     }
+
+
+def test_change_of_an_account_is_told_with_what_was_and_what_is(portal: Portal) -> None:
+    portal.bob.is_active = False
+    portal.bob.save()
+    event = AuditEvent.objects.filter(event="user:changed").latest("id")
+    assert words_of(event).endswith("changed the account bob: active account from yes to no.")
 
 
 def test_waiver_is_found_by_the_name_that_pages_show(portal: Portal) -> None:

@@ -52,7 +52,7 @@ def test_changes_of_power_say_who_and_what() -> None:
     assert words_of(event("team:changed", added)) == "ann added bob (7) to the members of the team Web."
     changed = {"name": "Web", "email": "b@example.com", "email_before": "a@example.com", "state_sha256": "0"}
     assert words_of(event("team:changed", changed)) == "ann changed the team Web: email from a@example.com to b@example.com."
-    off = {"name": "bob", "is_active": False, "is_active_before": True, "state_sha256": "0"}
+    off = {"name": "bob", "is_active": [True, False], "state_sha256": "0"}
     assert words_of(event("user:changed", off)) == "ann changed the account bob: active account from yes to no."
     secret = {"name": "bob", "replaced": ["password"], "state_sha256": "0"}
     assert words_of(event("user:changed", secret)) == "ann changed the account bob: password replaced."
