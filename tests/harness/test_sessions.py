@@ -11,8 +11,11 @@ from django.db import connections
 
 from tests.harness.plugin.sessions import close_spare_sessions, end_test
 
-pytestmark = pytest.mark.django_db(transaction=True)
 connection = connections["default"]
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no sessions"),
+]
 
 
 @pytest.fixture(autouse=True)
