@@ -12,7 +12,7 @@ from django.urls import reverse
 from certs.inbox.matters import Inbox, Kind, Matter, More
 from certs.inventory import CertificateFilter, CertificateState, filter_certificates
 from certs.inventory.counting import Kind as FigureKind
-from certs.inventory.figures import figures_of
+from certs.inventory.figures import kept_since
 from certs.inventory.states import still_served
 from certs.models import Certificate, CertificateRequest, RenewalBlocked
 from certs.notifications.wording import days_left, minute
@@ -53,14 +53,14 @@ def _replaced_by_another(found: Sequence[Certificate]) -> set[int]:
 
 def without_owner() -> Inbox:
     """Return one line for all certificates without a living owner: their number is kept, not counted here."""
-    figures = figures_of(None, [FigureKind.NEED])
+    figures, since = kept_since(FigureKind.NEED, "no_owner")
     count = figures.count(FigureKind.NEED, "no_owner")
     if not count or figures.counted_at is None:
         return Inbox(())
     title = f"{count:,} certificate{' has' if count == 1 else 's have'} no active owner"
     why = f"Nobody active in the team answers for {'it' if count == 1 else 'them'}. Counted {minute(figures.counted_at)}."
     url = figures.url(FigureKind.NEED, "no_owner")
-    return Inbox((Matter(Kind.OWNER, title, why, url, "Name an owner", None),))
+    return Inbox((Matter(Kind.OWNER, title, why, url, "Name an owner", since),))
 
 
 def _install(row: Certificate, now: datetime) -> Matter:

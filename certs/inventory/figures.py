@@ -98,6 +98,14 @@ def counts_by_team(kind: Kind, value: str = "", *, teams: Collection[int] | None
     return dict(rows.order_by().values_list("team_id", "count"))
 
 
+def kept_since(kind: Kind, value: str = "") -> tuple[Figures, datetime | None]:
+    """Return one figure of all teams, and since when counts have found any of it; None where the last one found none."""
+    row = Figure.objects.filter(kind=kind, value=value, team__isnull=True).first()
+    counts = {(kind.value, value): row.count} if row is not None else {}
+    counted_at = FigureCount.objects.values_list("counted_at", flat=True).first()
+    return Figures(counted_at, counts), row.since if row is not None else None
+
+
 def state_figures(teams: Collection[int] | None = None) -> tuple[dict[CertificateState, int], datetime | None]:
     """Return the kept counts by state, and when they were counted; nothing before the first time."""
     found = figures_of(teams, [Kind.STATE])
@@ -183,7 +191,7 @@ def _keep(counted: Counted, *, now: datetime, seconds: float) -> None:
             changed.append(row)
     Figure.objects.filter(pk__in=[row.pk for key, row in kept.items() if key not in wanted]).delete()
     Figure.objects.bulk_update(changed, ["count"], batch_size=500)
-    new = [Figure(team_id=team, kind=kind, value=value, count=count) for (team, kind, value), count in wanted.items()]
+    new = [Figure(team_id=team, kind=kind, value=value, count=count, since=now) for (team, kind, value), count in wanted.items()]
     Figure.objects.bulk_create([row for row in new if (row.team_id, row.kind, row.value) not in kept], batch_size=500)
     last.counted_at, last.seconds = now, seconds
     last.save()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import models
+from django.db.models.functions import Now
 
 
 class Figure(models.Model):
@@ -16,6 +17,7 @@ class Figure(models.Model):
     kind = models.CharField(max_length=16)
     value = models.CharField(max_length=96, blank=True)
     count = models.PositiveBigIntegerField()
+    since = models.DateTimeField(db_default=Now(), help_text="When it was counted first; it has not been zero since.")
 
     class Meta:
         default_permissions = ()

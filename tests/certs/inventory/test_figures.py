@@ -20,6 +20,7 @@ from certs.inventory.figures import (
     count_when_due,
     figures_of,
     kept_of,
+    kept_since,
     state_figures,
     wrong_figures,
 )
@@ -205,3 +206,27 @@ def test_verify_states_names_a_figure_that_is_not_its_list(estate: Estate) -> No
 def test_before_the_first_count_there_is_nothing(twin_portal: Requester) -> None:
     assert state_figures() == ({}, None)
     assert figures_of(None).day == database_now().astimezone(UTC).date()
+
+
+def test_a_figure_says_since_when_it_is_not_zero(estate: Estate) -> None:
+    """How long certificates have been without an owner: nobody writes down when the last one left."""
+    count_states()
+    since = kept_since(Kind.NEED, "no_owner")[1]
+    assert since is not None
+    assert since == FigureCount.objects.get().counted_at
+    without = filter_certificates(Certificate.objects.all(), filter_of(Kind.NEED, "no_owner", day=since.date()), now=since)
+    one = without.order_by("pk")[0]
+    member = one.team.members.create(username="owner")
+    Certificate.objects.filter(pk=one.pk).update(owner=member)
+    count_states()
+    assert kept_since(Kind.NEED, "no_owner")[1] == since
+    Certificate.objects.update(owner=member)
+    for team in Team.objects.all():
+        team.members.add(member)
+    count_states()
+    assert kept_since(Kind.NEED, "no_owner")[1] is None
+    Certificate.objects.update(owner=None)
+    count_states()
+    again = kept_since(Kind.NEED, "no_owner")[1]
+    assert again is not None
+    assert again > since
