@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import transaction
 
 from certs.enums import AlertKind
+from certs.errors import Conflict
 from certs.models import ComplianceReport
 from certs.notifications.alerts import close_alerts, raise_alert
 from certs.notifications.audience import security_team, to_addresses
@@ -24,14 +25,17 @@ from db.clock import database_now
 
 log = logging.getLogger(__name__)
 
-LEASE = timedelta(minutes=30)
+
+class ReportInProgress(Conflict):
+    """Another run has claimed the week and may be at work."""
 
 
 def weekly_report() -> bool:
     """Compute and mail the report of the week that ended last, unless that was done. Returns whether it was done now.
 
     Run it as often as you like, and twice at once: one claims the week, and the mails carry a key
-    of the week. What fails is an alert, and raises.
+    of the week. What fails is an alert, and raises. Raises ReportInProgress while another run has
+    claimed the week: that run may have been killed, and a run that ended well would not be repeated.
     """
     now = database_now()
     week = Week.of(now).plus(-1)
@@ -48,11 +52,17 @@ def weekly_report() -> bool:
 
 @transaction.atomic
 def _claim(week: Week, *, now: datetime) -> datetime | None:
-    """Claim a week that is not mailed yet. Returns the end of the lease; None where nothing has to be done."""
+    """Claim a week that is not mailed yet. Returns the end of the lease; None where it was mailed. Raises ReportInProgress."""
     row, _ = ComplianceReport.objects.select_for_update().get_or_create(week=str(week))
-    if row.mailed_at is not None or (row.lease_until is not None and row.lease_until > now):
+    if row.mailed_at is not None:
         return None
-    row.lease_until, row.tries = now + LEASE, row.tries + 1
+    if row.lease_until is not None and row.lease_until > now:
+        raise ReportInProgress(
+            f"Another run computes the report of {week}, or was killed at it.",
+            next_step=f"It is tried again automatically; `manage.py compliance_report --week {week} --email` does it at once.",
+        )
+    # No run lives longer than its task may, so the week is free when the schedule repeats a killed run.
+    row.lease_until, row.tries = now + timedelta(seconds=settings.CELERY_TASK_TIME_LIMIT), row.tries + 1
     row.save(update_fields=["lease_until", "tries"])
     return row.lease_until
 

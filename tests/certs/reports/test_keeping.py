@@ -21,8 +21,9 @@ from audit.transparency.sealer import seal
 from audit.transparency.signing_key import ensure_sealing_key
 from certs.models import ComplianceReport, OperatorAlert, OutgoingMail
 from certs.notifications.delivery.mail import send_due
+from certs.reports import keeping
 from certs.reports.documents import FORMATS
-from certs.reports.keeping import keep_report, mail_report, weekly_report
+from certs.reports.keeping import ReportInProgress, keep_report, mail_report, weekly_report
 from certs.reports.weeks import Week
 from db.clock import database_now
 from policy.errors import PolicyMissing
@@ -52,11 +53,29 @@ def test_the_week_that_ended_is_reported_once(portal: Portal) -> None:
 
 def test_a_week_that_another_run_computes_is_left_to_it(portal: Portal) -> None:
     row = ComplianceReport.objects.create(week=str(_last_week()), lease_until=database_now() + timedelta(minutes=5))
-    assert not weekly_report()
+    # No success: the schedule would count the week as reported, and no report would come if that run was killed.
+    with pytest.raises(ReportInProgress, match=str(_last_week())):
+        weekly_report()
     ComplianceReport.objects.update(lease_until=database_now() - timedelta(seconds=1))  # that run was killed
     assert weekly_report()
     row.refresh_from_db()
     assert row.tries == 1
+
+
+def test_report_of_a_killed_run_is_computed_by_the_run_that_the_schedule_repeats(
+    portal: Portal, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    def killed(*_arguments: Any, **_options: Any) -> None:
+        raise SystemExit
+
+    with monkeypatch.context() as patched:
+        patched.setattr(keeping, "compute", killed)
+        with pytest.raises(SystemExit):
+            weekly_report()
+    # A schedule gives a run up after the time limit of its task: by then the week must be free.
+    limit = timedelta(seconds=settings.CELERY_TASK_TIME_LIMIT)
+    monkeypatch.setattr(keeping, "database_now", lambda: database_now() + limit)
+    assert weekly_report()
 
 
 def test_a_run_that_lost_its_week_stores_nothing(portal: Portal) -> None:
