@@ -5,7 +5,12 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
+from django.db import InterfaceError, OperationalError
+
 from keys.interruptions import INTERRUPTIONS
+
+# What a database that is away raises. No item of a batch is at fault then: the batch is given up, not the item.
+DATABASE_AWAY = (OperationalError, InterfaceError)
 
 
 class Alone:

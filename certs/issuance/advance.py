@@ -14,10 +14,10 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import transaction
 
 from audit.log import UnitOfWork
-from certs.alone import Alone
+from certs.alone import DATABASE_AWAY, Alone
 from certs.enums import AlertKind
 from certs.enums import RequestState as S
 from certs.fault_points import pause
@@ -33,7 +33,6 @@ log = logging.getLogger(__name__)
 
 ORDER = (*UNFINISHED, S.COMPLETED)
 # A lost connection or a deadlock: it says nothing about the requests in hand.
-DATABASE_AWAY = (OperationalError, InterfaceError)
 MOST_NAMED = 10  # requests that an alert names
 
 

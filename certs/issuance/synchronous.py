@@ -21,10 +21,10 @@ from queue import Empty, SimpleQueue
 from django.db import IntegrityError, connection
 
 from audit.log import UnitOfWork
-from certs.alone import Alone
+from certs.alone import DATABASE_AWAY, Alone
 from certs.enums import RequestState as S
 from certs.errors import PortalError
-from certs.issuance.advance import DATABASE_AWAY, Unavailable, carry_out, reserve
+from certs.issuance.advance import Unavailable, carry_out, reserve
 from certs.issuance.attempts import Act
 from certs.issuance.steps.ca_call import signs_here
 from certs.models import CertificateRequest, Issuer

@@ -1,7 +1,7 @@
 """The life of a replay: begun, judged part by part by any number of workers, finished, cancelled.
 
-A part is claimed with a lease. A worker that is killed loses its part to the next worker after the
-lease; a part that kills its worker three times ends the replay, and says so.
+A part is claimed with a lease. A worker that is killed, or loses the database, loses its part to the
+next worker after the lease; a part that kills its worker three times ends the replay, and says so.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from django.db import transaction
 from django.db.models import Max, Min, Q
 from kombu.exceptions import OperationalError
 
-from certs.alone import Alone
+from certs.alone import DATABASE_AWAY, Alone
 from certs.errors import Conflict
 from certs.models import Certificate, CertificateRequest, PolicyReplay, ReplayFinding, ReplayPart, new_public_id
 from certs.pipeline import queue_of
@@ -107,7 +107,10 @@ def _publish(pk: int, messages: int) -> None:
 
 
 def work_on(pk: int) -> int:
-    """Judge parts of a replay for some seconds, then send it on to the next turn. Returns how many parts were judged."""
+    """Judge parts of a replay for some seconds, then send it on to the next turn. Returns how many parts were judged.
+
+    Raises what a database that is away raises; the replay goes on when it is back.
+    """
     until, done = database_now() + TURN, 0
     replay = PolicyReplay.objects.select_related("version").filter(pk=pk).first()
     if replay is None:
@@ -122,6 +125,9 @@ def work_on(pk: int) -> int:
             tally = bench.judge(part)
             _record(part, tally)
             done += 1
+        if isinstance(outcome.error, DATABASE_AWAY):
+            # The rules are not at fault: the sweeper has the part judged again after its lease, MOST_TRIES times at most.
+            raise outcome.error
         if outcome.error is not None:
             log.error("a part of replay %s failed", replay, exc_info=outcome.error)
             _fail(replay, f"It could not be judged ({type(outcome.error).__name__}); the log has the reason.")

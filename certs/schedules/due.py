@@ -14,15 +14,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from celery import current_app
-from django.db import InterfaceError, transaction
-from django.db import OperationalError as DatabaseAway
+from django.db import transaction
 from django.db.models import F
 from django_celery_beat.models import PeriodicTask
 from kombu.exceptions import OperationalError
 
 from audit.changes import attribute
 from audit.log import Actor
-from certs.alone import Alone
+from certs.alone import DATABASE_AWAY, Alone
 from certs.models import ScheduledJob
 from certs.models.schedule import pause_of
 from certs.pipeline import room_in
@@ -59,7 +58,7 @@ def send_due(now: datetime) -> list[str]:
             if _send(job, tasks[job.name], now):
                 sent.append(job.name)
         error = outcome.error
-        if isinstance(error, DatabaseAway | InterfaceError):
+        if isinstance(error, DATABASE_AWAY):
             raise error
         if isinstance(error, OperationalError | OSError):
             log.warning("broker unreachable, %s is sent again later: %s", job.name, error)

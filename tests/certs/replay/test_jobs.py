@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 
 from audit.log import Actor
 from certs.errors import Conflict
@@ -91,6 +92,24 @@ def test_part_that_kills_its_workers_ends_the_replay_and_says_so(cast: Cast, dra
     ReplayPart.objects.update(tries=jobs.MOST_TRIES)
     finished(replay)
     assert (replay.state, replay.error.startswith("Workers were lost")) == ("failed", True)
+
+
+def test_part_during_which_the_database_was_lost_is_judged_again(cast: Cast, draft: PolicyVersion, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(_rows: Any) -> None:
+        raise OperationalError("server closed the connection unexpectedly")
+
+    estate(cast)
+    replay = begun(draft)
+    with monkeypatch.context() as patched:
+        patched.setattr(jobs, "write_new", lost)
+        with pytest.raises(OperationalError):
+            jobs.work_on(replay.pk)
+    replay.refresh_from_db()
+    assert (replay.state, replay.error) == ("running", "")
+    ReplayPart.objects.update(lease_until=database_now() - timedelta(seconds=1))
+    PolicyReplay.objects.update(begun_at=database_now() - timedelta(minutes=1))
+    assert jobs.sweep_replays() == 1
+    assert finished(replay).state == "done"
 
 
 def test_late_result_of_a_part_is_not_counted_twice(cast: Cast, draft: PolicyVersion) -> None:
