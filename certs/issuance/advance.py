@@ -32,7 +32,6 @@ from db.clock import database_now
 log = logging.getLogger(__name__)
 
 ORDER = (*UNFINISHED, S.COMPLETED)
-# A lost connection or a deadlock: it says nothing about the requests in hand.
 MOST_NAMED = 10  # requests that an alert names
 
 
