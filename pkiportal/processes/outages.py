@@ -15,6 +15,10 @@ from keys.errors import KeyBackendError
 from pkiportal.processes.console import print_failure
 
 _AGAIN = "then run the command again."
+# A connection that PostgreSQL refuses has no SQLSTATE in psycopg, only the words of the server.
+_FULL = ("too many clients", "too many connections", "remaining connection slots")
+_SOON = {"57P01", "57P02", "57P03"}  # it starts, recovers or stops
+_SOON_IN_WORDS = ("the database system is", "terminating connection")
 _DATABASE = f"See that it runs and that DATABASE_URL is right; {_AGAIN} If this is a new installation, run `manage.py bootstrap` first."
 
 
@@ -50,8 +54,10 @@ def _of_database(exc: BaseException) -> str:
     code, text = getattr(exc.__cause__, "sqlstate", ""), str(exc)
     if code == "53100" or "disk is full" in text:
         return f"Make room on the disk of the database; {_AGAIN} What was committed is there."
-    if code == "53300":
+    if code == "53300" or any(words in text for words in _FULL):
         return f"All connections that it allows are in use: end what holds them, or raise its max_connections; {_AGAIN}"
+    if code in _SOON or any(words in text for words in _SOON_IN_WORDS):
+        return f"It starts, stops or recovers after a crash: wait until it accepts connections, {_AGAIN} What was committed is there."
     if code == "25006" or "readonly database" in text:
         return f"It can only be read now: see that it is no standby, and that its files can be written by this account; {_AGAIN}"
     return _DATABASE

@@ -125,6 +125,15 @@ def test_outage_of_every_part_is_one_line_with_a_next_step(error: Exception, wha
     [
         (psycopg.errors.DiskFull("could not extend file: No space left on device"), "Make room on the disk of the database"),
         (psycopg.errors.TooManyConnections("sorry, too many clients already"), "All connections that it allows are in use"),
+        (
+            psycopg.OperationalError("connection failed: FATAL:  sorry, too many clients already"),
+            "All connections that it allows are in use",
+        ),
+        (psycopg.OperationalError('FATAL:  too many connections for role "pki"'), "All connections that it allows are in use"),
+        (psycopg.OperationalError("FATAL:  remaining connection slots are reserved"), "All connections that it allows are in use"),
+        (psycopg.OperationalError("FATAL:  the database system is in recovery mode"), "It starts, stops or recovers"),
+        (psycopg.OperationalError("FATAL:  the database system is not yet accepting connections"), "It starts, stops or recovers"),
+        (psycopg.errors.AdminShutdown("terminating connection due to administrator command"), "It starts, stops or recovers"),
         (psycopg.errors.ReadOnlySqlTransaction("cannot execute INSERT in a read-only transaction"), "It can only be read now"),
         (sqlite3.OperationalError("database or disk is full"), "Make room on the disk of the database"),
         (sqlite3.OperationalError("attempt to write a readonly database"), "It can only be read now"),
