@@ -315,7 +315,11 @@ def test_pages_lead_from_the_plan_to_the_end(portal: Portal, other: Issuer) -> N
     page = client.post(plan, {"target": other.slug, "reason": "lost"})
     reissue = Reissue.objects.get()
     assert page["Location"] == reverse("ca-reissue", args=[reissue.public_id])
-    assert "Looking at each certificate" in client.get(page["Location"]).content.decode()
+    computed = client.get(page["Location"]).content.decode()
+    assert "Looking at each certificate" in computed
+    # Nobody computes it anew by itself when its worker was killed: the page names the button, and has it.
+    assert "its worker was lost" in computed
+    assert computed.count("Compute the forecast again") == 2
     forecast_reissue(reissue.pk)
     shown = client.get(page["Location"]).content.decode()
     assert "Who is affected" in shown
