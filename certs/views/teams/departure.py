@@ -75,11 +75,12 @@ def _show(
     *,
     error: ChangedSince | InputRefused | None = None,
 ) -> HttpResponse:
+    people = _possible_owners(found)
     context = {
         "found": found,
         "person": found.person,
         "own": found.person.pk == request.user.pk,
-        "owned": [(one, _possible_owners(found, one.team), request.POST.get(one.field, "")) for one in found.owned],
+        "owned": [(one, people[one.team.pk][:MOST_OWNERS], request.POST.get(one.field, "")) for one in found.owned],
         "webhooks_choice": request.POST.get("webhooks", "keep"),
         "error": error,
         "differences": error.differences if isinstance(error, ChangedSince) else (),
@@ -88,6 +89,10 @@ def _show(
     return render(request, "people/departure.html", context, status=error.status if error else 200)
 
 
-def _possible_owners(found: departure.Departure, team: Team) -> list[Any]:
-    rows = team.members.filter(is_active=True).exclude(pk=found.person.pk)
-    return list(rows.order_by("username")[:MOST_OWNERS])
+def _possible_owners(found: departure.Departure) -> dict[int, list[Any]]:
+    """Return by the id of a team its active members but the person, by name. One query: a person may own certificates of forty teams."""
+    people: dict[int, list[Any]] = {one.team.pk: [] for one in found.owned}
+    members = Team.members.through.objects.filter(team__in=people, user__is_active=True).exclude(user=found.person.pk)
+    for member in members.select_related("user").order_by("user__username"):
+        people[member.team_id].append(member.user)
+    return people
