@@ -22,7 +22,7 @@ from audit.events import EventType, Value
 from audit.log import record
 from certs.access.api_tokens import end_tokens
 from certs.access.locks import one_change_at_a_time
-from certs.access.permissions import Authority, Permission, holders_of, holds
+from certs.access.permissions import Authority, Permission, held_by, holders_of
 from certs.access.sessions import sessions_of
 from certs.enums import RequestState
 from certs.errors import InputRefused, NotPermitted
@@ -53,6 +53,7 @@ from certs.requests.states import UNSIGNED
 from db.clock import database_now
 
 NAMED = 10
+_TEAMS_NAMED = 3  # teams of whose certificates some are named
 _UNSUBMITTED = (BulkOrder.State.JUDGING, BulkOrder.State.DRAFT)
 _Possessed = tuple[int, int, int]
 _UNDER_WAY = (BulkOrder.State.RUNNING, BulkOrder.State.PAUSED)
@@ -277,7 +278,8 @@ def _roles(person: Any) -> list[str]:
 def _dying_out(person: Any) -> list[str]:
     """What nobody could do any more: allowed, and said."""
     words = {Permission.DECIDE_REQUESTS: "approve requests", Permission.PUBLISH_POLICIES: "publish policies", Permission.OPERATE: "operate"}
-    return [text for one, text in words.items() if holds(person, one) and not holders_of(one).exclude(pk=person.pk).exists()]
+    held = held_by(person)
+    return [text for one, text in words.items() if one in held and not holders_of(one).exclude(pk=person.pk).exists()]
 
 
 def _possessed(rows: QuerySet[Certificate]) -> list[_Possessed]:
@@ -286,13 +288,13 @@ def _possessed(rows: QuerySet[Certificate]) -> list[_Possessed]:
 
 
 def _owned(person: Any, teams: tuple[Team, ...], possessed: Sequence[_Possessed], now: datetime) -> tuple[Owned, ...]:
-    # A person may own certificates of a hundred teams: names of ten, and of a hundred columns those that a name comes from.
+    # A person may own certificates of a hundred teams. Of a hundred columns those that a name comes from.
     columns = ("cert_id", "common_name", "request__dns_names", "request__ip_addresses")
     rows = active(Certificate.objects.filter(owner=person), now=now).order_by("not_after", "pk").select_related("request").only(*columns)
     named = {team.pk: team for team in teams}
     found = sorted(((named[pk], count, total) for pk, count, total in possessed), key=lambda one: one[0].name)
     return tuple(
-        Owned(team, count, total, tuple(row.first_name for row in rows.filter(team=team)[:NAMED]) if place < NAMED else ())
+        Owned(team, count, total, tuple(row.first_name for row in rows.filter(team=team)[:NAMED]) if place < _TEAMS_NAMED else ())
         for place, (team, count, total) in enumerate(found)
     )
 

@@ -22,7 +22,7 @@ from db.counting import FAR_MORE, MOST_EXACT, Count, Few, Plan, count_as_planned
 from db.sql import among
 
 FEW = 5_000  # rows that are sorted without an index
-_MOST_SORTED = 10_000  # rows that are sorted as they are counted; and what one act takes (`certs.acts.drafting.MOST_LINES`)
+_MOST_COUNTED = 10_000  # rows that are counted where that is dear: what one act takes (`certs.acts.drafting.MOST_LINES`)
 _FEW_AGAIN = 2_500  # rows that are looked up by their ids: of more the first are found sooner in the index of the order
 _FEW_GROUPS = 12
 _MOST_SORTED_BY_REFERENCE = 50_000  # the same by one of many teams: the first hundred may have none of them
@@ -97,7 +97,7 @@ class View:
     @property
     def _most(self) -> int:
         """Up to how many are counted. Counting 100,000 that no index has takes longer than the rest of the page."""
-        return _MOST_SORTED if self.plan.cost > _DEAR else MOST_EXACT
+        return _MOST_COUNTED if self.plan.cost > _DEAR else MOST_EXACT
 
     @cached_property
     def _few(self) -> Few:
@@ -120,7 +120,7 @@ class View:
             return False
         if self.candidates is not self.rows:  # many, of which the first are found without reading the others
             return False
-        most = _MOST_SORTED if len(self.groups) <= _FEW_GROUPS else _MOST_SORTED_BY_REFERENCE
+        most = FEW if len(self.groups) <= _FEW_GROUPS else _MOST_SORTED_BY_REFERENCE
         expected = self.plan.rows <= FAR_MORE * most and self.plan.cost < _READ_WHOLE
         named = len(self.groups) <= _FEW_GROUPS or all(one.reference is not None for one in self.groups)
         return expected and named and all(one.when is not None for one in self.groups)
@@ -154,7 +154,7 @@ def view_of(teams: Teams, sought: CertificateFilter, sort: str = "", *, now: dat
     kept: int | None = None
     if figure is not None:  # the planner expects a part of it
         plan = replace(plan, rows=figure)
-        dear = figure > FAR_MORE * _MOST_SORTED and plan.cost > _DEAR
+        dear = figure > FAR_MORE * _MOST_COUNTED and plan.cost > _DEAR
         kept = figure if dear or figure > FAR_MORE * MOST_EXACT else None
     candidates = rows
     if sought.state == CertificateState.ON_HOLD and plan.rows > FEW:

@@ -233,7 +233,8 @@ def test_a_list_of_many_of_which_a_figure_is_kept_is_not_counted_again(
     """Counting certificates without owner read every row for each page."""
     count_states()
     assert view_of(None, CertificateFilter(owner="none"), now=now).count() == Count(41, exact=True)  # sooner than the page is read
-    monkeypatch.setattr(lists, "_MOST_SORTED", 5)
+    monkeypatch.setattr(lists, "_MOST_COUNTED", 5)
+    monkeypatch.setattr(lists, "FEW", 5)
     monkeypatch.setattr(lists, "_DEAR", 0)
     page, total = view_of(None, CertificateFilter(owner="none"), now=now).page()
     assert len(page.ids) == 25
