@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from django.db.models import Q, TextChoices
 
 from certs.errors import InputRefused
-from certs.inventory.filters import RENEWED, CertificateFilter, Renewal
-from certs.inventory.listing.key_types import key_types
+from certs.inventory.filters import RENEWED, CertificateFilter, Renewal, RenewalGroup
+from certs.inventory.listing.key_types import key_types, key_types_named
 from certs.inventory.listing.paging import Group, reverse
 from certs.inventory.listing.served import Served, served_condition
 from certs.inventory.search import Match, Named
@@ -51,6 +51,11 @@ _REVOKED = frozenset({CertificateState.ON_HOLD, CertificateState.BEING_REVOKED, 
 _IN_FORCE = frozenset(_STATES) - _REVOKED - {CertificateState.EXPIRED}
 _PAST = "past"
 _RENEWALS = (Renewal.BLOCKED, Renewal.BY_HAND, Renewal.OFF, Renewal.ITSELF)
+_WITHIN_RENEWAL: dict[str, tuple[Renewal, ...]] = {one.value: (one,) for one in Renewal} | {
+    RenewalGroup.PERSON.value: (Renewal.BLOCKED, Renewal.BY_HAND, Renewal.OFF),
+    RenewalGroup.NOBODY.value: (Renewal.BY_HAND, Renewal.OFF),
+    **dict.fromkeys((RenewalGroup.REFUSED.value, RenewalGroup.APPROVAL.value, RenewalGroup.FAILED.value), (Renewal.BLOCKED,)),
+}
 
 
 def states_within(sought: CertificateFilter) -> frozenset[CertificateState]:
@@ -82,13 +87,28 @@ def groups_of(sort: str, named: Named | None, *, teams: Teams, sought: Certifica
             return [*(replace(one, descending=True) for one in groups[:-1]), groups[-1]]
     elif chosen is Sort.MATCH and named is not None:
         groups = _by_match(named, _by_end(states, now))
-    elif chosen is Sort.TEAM:
-        groups = _by_team(teams, sought.team)
-    elif chosen is Sort.STATE:
-        groups = _by_state(states, now)
     else:
-        groups = _BY_SORT[chosen](now)
+        groups = _by_column(chosen, teams=teams, sought=sought, now=now)
     return reverse(groups) if sort.startswith("-") else groups
+
+
+def _by_column(sort: Sort, *, teams: Teams, sought: CertificateFilter, now: datetime) -> list[Group]:
+    match sort:
+        case Sort.TEAM:
+            return _by_team(teams, sought.team)
+        case Sort.STATE:
+            return _by_state(states_within(sought), now)
+        case Sort.KEY:
+            return _by_key(sought.key)
+        case Sort.CA:
+            return _by_issuer(sought.issuer)
+        case Sort.RENEWAL:
+            return _by_renewal(sought.renewal)
+        case Sort.SERVED:
+            return _by_served(sought.served)
+        case Sort.NAME:
+            return [Group.meeting("all", Q(), "common_name")]
+    return [Group.meeting("all", Q(), "pk", descending=True)]
 
 
 def check_sort(sort: str) -> None:
@@ -137,14 +157,6 @@ def _by_match(named: Named, by_end: Sequence[Group]) -> list[Group]:
     return [of(match, one) for match in Match if named.has(match) for one in by_end]
 
 
-def _newest(_now: datetime) -> list[Group]:
-    return [Group.meeting("all", Q(), "pk", descending=True)]
-
-
-def _by_name(_now: datetime) -> list[Group]:
-    return [Group.meeting("all", Q(), "common_name")]
-
-
 def _by_state(states: frozenset[CertificateState], now: datetime) -> list[Group]:
     def of(state: CertificateState) -> Group:
         return Group(state.value, lambda rows: in_state(rows, state, now))
@@ -152,16 +164,19 @@ def _by_state(states: frozenset[CertificateState], now: datetime) -> list[Group]
     return [of(state) for state in _STATES if state in states]
 
 
-def _by_renewal(_now: datetime) -> list[Group]:
-    return [Group.meeting(renewal.value, RENEWED[renewal.value]) for renewal in _RENEWALS]
+def _by_renewal(sought: str) -> list[Group]:
+    possible = _WITHIN_RENEWAL.get(sought, _RENEWALS)
+    return [Group.meeting(renewal.value, RENEWED[renewal.value]) for renewal in _RENEWALS if renewal in possible]
 
 
-def _by_key(_now: datetime) -> list[Group]:
-    return [Group.meeting(one, Q(key_type=one)) for one in key_types()]
+def _by_key(sought: str) -> list[Group]:
+    possible = key_types_named(sought) if sought else key_types()
+    return [Group.meeting(one, Q(key_type=one)) for one in key_types() if one in possible]
 
 
-def _by_issuer(_now: datetime) -> list[Group]:
-    return [Group.referring("issuer", pk) for pk in Issuer.objects.order_by("name", "pk").values_list("pk", flat=True)]
+def _by_issuer(sought: str) -> list[Group]:
+    rows = Issuer.objects.filter(slug=sought) if sought else Issuer.objects.all()
+    return [Group.referring("issuer", pk) for pk in rows.order_by("name", "pk").values_list("pk", flat=True)]
 
 
 def _by_team(teams: Teams, team: str) -> list[Group]:
@@ -170,18 +185,8 @@ def _by_team(teams: Teams, team: str) -> list[Group]:
     return [Group.referring("team", pk) for pk in rows.order_by("name", "pk").values_list("pk", flat=True)]
 
 
-def _by_served(_now: datetime) -> list[Group]:
+def _by_served(sought: str) -> list[Group]:
     def of(served: Served) -> Group:
         return Group(served.value, lambda rows: served_condition(rows, served))
 
-    return [of(served) for served in (Served.OLD, Served.YES, Served.NO)]
-
-
-_BY_SORT: dict[Sort, Callable[[datetime], list[Group]]] = {
-    Sort.NEWEST: _newest,
-    Sort.NAME: _by_name,
-    Sort.RENEWAL: _by_renewal,
-    Sort.KEY: _by_key,
-    Sort.CA: _by_issuer,
-    Sort.SERVED: _by_served,
-}
+    return [of(served) for served in (Served.OLD, Served.YES, Served.NO) if sought in ("", served)]
