@@ -71,6 +71,7 @@ class View:
             found = counted_window(self.rows, self.groups, self.plan)
             if found is not None:
                 return found
+            vars(self)["_few"] = Few(None, in_time=False)  # reading them all took too long, and would again
         return self.window(after=after, before=before), self.count()
 
     def window(self, *, after: Position | None = None, before: Position | None = None, size: int = PAGE) -> Window:

@@ -30,6 +30,7 @@ from certs.inventory import (
     in_state,
     renewal_of,
 )
+from certs.inventory.listing.typed import read_typed
 from certs.models import Certificate, InstalledPlace, Issuer, PolicyVerdict, Team
 from certs.requests.submit import Requester
 from certs.spec import CertificateSpec
@@ -320,3 +321,17 @@ def test_the_badge_is_the_state_on_list_and_page(estate: Estate, client: Client)
 def api_of(user: Any) -> Api:
     team = Team.objects.get(slug="web")
     return Api(create_token(user=user, team=team, name="t", scopes=SCOPES, actor=Actor("system", "test"))[1])
+
+
+@pytest.mark.parametrize(
+    ("typed", "read"),
+    [
+        ("key:rsa<3072", {"key": "rsa<3072", "q": ""}),
+        ("CA:internal shop policy:fails", {"issuer": "internal", "policy": "fails", "q": "shop"}),
+        ("dns:shop.example.com", {}),
+        ("4A:3F:2B", {}),
+        ("https://key:8443/", {}),
+    ],
+)
+def test_filters_can_be_typed(typed: str, read: dict[str, str]) -> None:
+    assert read_typed(typed) == read

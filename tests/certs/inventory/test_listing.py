@@ -27,7 +27,6 @@ from certs.inventory.listing.listed import View, listed, view_of
 from certs.inventory.listing.paging import Position, Window
 from certs.inventory.listing.sorts import Sort
 from certs.inventory.listing.strip import strip
-from certs.inventory.listing.typed import read_typed
 from certs.models import Certificate, CertificateName, InstalledPlace, Issuer, PolicyVerdict, SavedView, Team
 from certs.requests.submit import Requester
 from certs.spec import CertificateSpec
@@ -212,6 +211,17 @@ def test_a_page_that_the_index_of_the_order_does_not_find_in_time_is_sorted(
             assert walk(view, 4) == found
 
 
+def test_a_list_that_is_not_read_in_time_is_not_read_again_to_be_counted(
+    estate: list[Certificate], now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lists, "counted_window", lambda rows, groups, plan: None)
+    view = view_of(None, CertificateFilter(issuer="a-ca"), now=now)
+    with CaptureQueriesContext(connection) as sent:
+        page, total = view.page()
+    assert not [one for one in sent.captured_queries if "count(" in one["sql"].lower()]
+    assert (len(page.ids), total) == (10, Count(view.plan.rows, exact=False))
+
+
 def test_a_long_list_is_counted_up_to_a_bound(estate: list[Certificate], monkeypatch: pytest.MonkeyPatch, now: datetime) -> None:
     monkeypatch.setattr(lists, "_FEW_AGAIN", 3)
     monkeypatch.setattr(lists, "MOST_EXACT", 9)
@@ -369,20 +379,6 @@ def test_figures_count_only_what_the_person_may_see(estate: list[Certificate], c
     client.force_login(person("olga", team=Team.objects.get(slug="other")))
     for figure in client.get("/certificates/").context["figures"]:
         assert figure["count"] == client.get(figure["url"]).context["total"], figure["label"]
-
-
-@pytest.mark.parametrize(
-    ("typed", "read"),
-    [
-        ("key:rsa<3072", {"key": "rsa<3072", "q": ""}),
-        ("CA:internal shop policy:fails", {"issuer": "internal", "policy": "fails", "q": "shop"}),
-        ("dns:shop.example.com", {}),
-        ("4A:3F:2B", {}),
-        ("https://key:8443/", {}),
-    ],
-)
-def test_filters_can_be_typed(typed: str, read: dict[str, str]) -> None:
-    assert read_typed(typed) == read
 
 
 def test_typed_filters_become_the_address(estate: list[Certificate], client: Client) -> None:
