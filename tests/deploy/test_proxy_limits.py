@@ -65,13 +65,30 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         server.shutdown()
 
 
-def ask(port: int, path: str, method: str = "POST") -> tuple[int, str]:
+def connected(port: int) -> closing[http.client.HTTPSConnection]:
     trusting = ssl.create_default_context()
     trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
-    with closing(http.client.HTTPSConnection(HOST, port, timeout=10, context=trusting)) as connection:
-        connection.request(method, path, b"x=1" if method == "POST" else None, {"Host": HOST})
-        response = connection.getresponse()
-        return response.status, response.read().decode()
+    return closing(http.client.HTTPSConnection(HOST, port, timeout=10, context=trusting))
+
+
+def sent(connection: http.client.HTTPSConnection, path: str, method: str = "POST") -> tuple[int, str]:
+    connection.request(method, path, b"x=1" if method == "POST" else None, {"Host": HOST})
+    response = connection.getresponse()
+    return response.status, response.read().decode()
+
+
+def ask(port: int, path: str, method: str = "POST") -> tuple[int, str]:
+    with connected(port) as connection:
+        return sent(connection, path, method)
+
+
+def until_refused(port: int, path: str, *, most: int = 500) -> list[tuple[int, str]]:
+    """Ask on one connection, so that a slow machine still asks faster than the limit lets pass."""
+    answers: list[tuple[int, str]] = []
+    with connected(port) as connection:
+        while len(answers) < most and (not answers or answers[-1][0] != 429):
+            answers.append(sent(connection, path))
+    return answers
 
 
 def limited() -> list[str]:
@@ -80,7 +97,7 @@ def limited() -> list[str]:
 
 
 def test_every_address_that_takes_a_password_code_or_passkey_is_limited_together(port: int) -> None:
-    answers = [ask(port, "/login/") for _ in range(40)]
+    answers = until_refused(port, "/login/")
     assert answers[0][0] == 200
     status, text = answers[-1]
     assert status == 429
@@ -95,6 +112,6 @@ def test_every_address_that_takes_a_password_code_or_passkey_is_limited_together
 
 def test_decisions_have_a_wider_limit_of_their_own(port: int) -> None:
     path = reverse("request-decide", args=["req-1"])
-    answers = [ask(port, path)[0] for _ in range(80)]
+    answers = [status for status, _ in until_refused(port, path)]
     assert answers[:40] == [200] * 40
     assert answers[-1] == 429
