@@ -24,10 +24,11 @@ FAR_MORE = 1.25  # the planner is rarely wrong by so much
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How many rows there are. `exact` is false for an estimate."""
+    """How many rows there are. `exact` is false for an estimate; `over`: that they are more than MOST_EXACT is known."""
 
     number: int
     exact: bool
+    over: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ def count_as_planned(rows: models.QuerySet[Any], plan: Plan, *, most: int = MOST
         return Count(plan.rows, exact=False)
     if found <= most:
         return Count(found, exact=True)
-    return Count(max(most, plan.rows), exact=False)
+    return Count(max(most, plan.rows), exact=False, over=most >= MOST_EXACT)
 
 
 def count_together(lists: Sequence[models.QuerySet[Any]], *, most: int) -> int:

@@ -215,12 +215,12 @@
     if (!all) return;
     const boxes = [...all.form.querySelectorAll(`[name="${CSS.escape(all.dataset.all)}"]`)];
     const said = all.form.querySelector("[data-selected]");
-    const whole = all.form.querySelector("[data-whole]");
     const show = () => {
       const count = boxes.filter((box) => box.checked).length;
       all.checked = count === boxes.length;
       all.indeterminate = count > 0 && count < boxes.length;
-      said.hidden = count === 0 || (whole !== null && whole.checked);
+      const whole = all.form.querySelector("[data-whole]:checked"); // it may come with the exact number, after the page
+      said.hidden = count === 0 || whole !== null;
       said.textContent = `${count} selected`;
     };
     all.hidden = false;

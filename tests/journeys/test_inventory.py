@@ -9,7 +9,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from playwright.sync_api import Locator, expect
 
+from certs.inventory.listing import listed as lists
 from certs.models import BulkAct, Certificate
+from db.counting import Few
 from tests.certs.api.test_issue import Api, pem_csr
 from tests.certs.life import new_policy
 from tests.journeys.conftest import Visitor
@@ -136,3 +138,21 @@ def test_the_list_works_without_a_script(look: Callable[..., Visitor], portal: P
     expect(page.get_by_role("link", name="old-00.example.com")).to_be_visible()
     assert carol.complaints == []
     context.close()
+
+
+def test_a_number_that_takes_long_comes_after_the_page_and_offers_the_whole_view(
+    visit: Callable[..., Visitor], short_keys: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lists, "counted_window", lambda rows, groups, plan: None)
+    monkeypatch.setattr(lists, "few_counted", lambda rows, plan, most, counted: Few(None, in_time=False))
+    carol = visit("carol")
+    carol.open("/certificates/?key=rsa")
+    page = carol.page
+    expect(page.locator("#total")).to_have_text("30 certificates, 25 shown.")
+    whole = page.get_by_label("All 30 of this view")
+    page.get_by_label("Select the certificates of this page").check()
+    expect(page.get_by_text("25 selected")).to_be_visible()
+    whole.check()
+    expect(page.get_by_text("25 selected")).to_be_hidden()
+    page.get_by_role("button", name="Revoke").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("30")

@@ -18,11 +18,12 @@ from certs.inventory.listing.sorts import Sort, Teams, check_sort, groups_of
 from certs.inventory.search import Named, by_name, identified
 from certs.inventory.states import CertificateState, held, states_of, with_key_blocked
 from certs.models import Certificate, InstalledPlace
-from db.counting import FAR_MORE, MOST_EXACT, Count, Few, Plan, count_as_planned, few, few_counted, plan_of
+from db.counting import FAR_MORE, MOST_EXACT, Count, Few, Plan, count_as_planned, few, few_counted, in_time, plan_of
 from db.sql import among
 
 FEW = 5_000  # rows that are sorted without an index
 _MOST_COUNTED = 10_000  # rows that are counted where that is dear: what one act takes (`certs.acts.drafting.MOST_LINES`)
+_COUNTED_ALONE = 2_000  # milliseconds; the dearest of 1,000,000 took 300
 _FEW_AGAIN = 2_500  # rows that are looked up by their ids: of more the first are found sooner in the index of the order
 _FEW_GROUPS = 12
 _MOST_SORTED_BY_REFERENCE = 50_000  # the same by one of many teams: the first hundred may have none of them
@@ -52,7 +53,7 @@ class View:
     `rows` has them all; `candidates` are those that the groups are read from where they are many:
     without the text of the filter where the groups apply it themselves. `found` has the ids of all
     where a search has found few. `plan` is what the database expects of `rows`. `kept`: the figure of
-    them, minutes old, that is shown because counting them takes too long. `restricts`: the filter, or
+    them, a minute old, that is shown with its time because counting them takes too long. `restricts`: the filter, or
     what the actor may see, leaves some out.
     """
 
@@ -72,7 +73,9 @@ class View:
             if found is not None:
                 return found
             vars(self)["_few"] = Few(None, in_time=False)  # reading them all took too long, and would again
-        return self.window(after=after, before=before), self.count()
+        page = self.window(after=after, before=before)
+        is_all = page.newer is None and page.older is None
+        return page, Count(len(page.ids), exact=True) if is_all else self.count()
 
     def window(self, *, after: Position | None = None, before: Position | None = None, size: int = PAGE) -> Window:
         """Return the ids of a page. Raises InputRefused for a position of another order."""
@@ -92,7 +95,8 @@ class View:
             return Count(self.plan.rows, exact=False)
         if few.number is not None:
             exact = few.number <= self._most
-            return Count(few.number if exact else max(self._most, self.plan.rows), exact=exact)
+            number = few.number if exact else max(self._most, self.plan.rows)
+            return Count(number, exact=exact, over=few.number > MOST_EXACT)
         return count_as_planned(self.rows, self.plan, most=self._most)
 
     @property
@@ -162,6 +166,26 @@ def view_of(teams: Teams, sought: CertificateFilter, sort: str = "", *, now: dat
         candidates = held(without_text(visible, replace(sought, state=""), now=now))
     groups = groups_of(sort, None, teams=teams, sought=sought, now=now)
     return View(rows, candidates, groups, plan, kept, restricts)
+
+
+def counted(teams: Teams, sought: CertificateFilter, *, now: datetime) -> Count:
+    """Return how many there are of `view_of`: exact up to MOST_EXACT, however dear. For a request that only counts.
+
+    Raises InputRefused for a text that cannot be sought.
+    """
+    visible = Certificate.objects.all()
+    if teams is not None:
+        visible = visible.filter(team__in=teams)
+    rows = without_text(visible, sought, now=now)
+    if sought.q:
+        named = Named(identified(rows, sought.q))
+        rows = (named if named.ids else by_name(sought.q)).among(rows)
+    plan = plan_of(rows)
+    number = in_time(rows.order_by().values("pk")[: MOST_EXACT + 1].count, plan, milliseconds=_COUNTED_ALONE)
+    if number is None:
+        return Count(plan.rows, exact=False)
+    over = number > MOST_EXACT
+    return Count(max(number, plan.rows) if over else number, exact=not over, over=over)
 
 
 def _searched(rows: Rows, sought: CertificateFilter, sort: str, *, teams: Teams, restricts: bool, now: datetime) -> View:

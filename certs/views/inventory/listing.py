@@ -14,7 +14,7 @@ from certs.acts.drafting import MOST_LINES
 from certs.errors import InputRefused
 from certs.inventory import CertificateFilter, StateGroup
 from certs.inventory.listing.export import view_csv
-from certs.inventory.listing.listed import Listed, View, listed, view_of
+from certs.inventory.listing.listed import Listed, View, counted, listed, view_of
 from certs.inventory.listing.paging import Position, Window
 from certs.inventory.listing.sorts import Sort
 from certs.inventory.listing.strip import Figure, strip
@@ -38,6 +38,7 @@ _COLUMNS = (
     (Sort.SERVED, "Served"),
 )
 _NOTHING = Window([])
+_EXACT = "exact"  # the value of `total` that asks for a count, however dear
 
 
 @page
@@ -50,13 +51,20 @@ def index(request: HttpRequest) -> HttpResponse:
     teams = authority.sees()
     wrong: InputRefused | None = None
     sought, sort = CertificateFilter(), ""
+    counts = request.GET.get("total") == _EXACT
     rows: list[Listed] = []
-    found, total = _NOTHING, Count(0, exact=True)
+    found, total, kept = _NOTHING, Count(0, exact=True), False
     try:
         sought = CertificateFilter.from_query(request.GET)
         sort = request.GET.get("sort", "")
+        if counts and request.headers.get("HX-Request"):
+            exactly = counted(teams, sought, now=now)
+            return render(request, "inventory/total.html", {"total": exactly, "most": MOST_LINES, "replaces": True})
         view = view_of(teams, sought, sort, now=now)
         found, total = _page(request, view)
+        if counts and not total.exact:
+            total = counted(teams, sought, now=now)
+        kept = view.kept is not None and not (total.exact or counts)
         rows = listed(found.ids, now=now)
     except InputRefused as exc:
         wrong, sort = exc, ""
@@ -66,6 +74,8 @@ def index(request: HttpRequest) -> HttpResponse:
     context = {
         "rows": rows,
         "total": total,
+        "kept_at": figures.counted_at if kept else None,
+        "uncounted": not (total.exact or total.over or counts),
         "newer": _address(sought, sort, before=str(found.newer)) if found.newer else "",
         "older": _address(sought, sort, after=str(found.older)) if found.older else "",
         "sought": sought,

@@ -38,7 +38,7 @@ def views_of(request: HttpRequest) -> list[ViewLink]:
     rows = SavedView.objects.visible_to(request.user).select_related("team", "person")
     rows = rows.only("name", "query", "person__username", "team__name")
     shown = request.GET.copy()
-    for name in ("after", "before"):
+    for name in ("after", "before", "total"):
         shown.pop(name, None)
     return [
         ViewLink(
