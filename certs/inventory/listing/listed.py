@@ -201,10 +201,12 @@ def _searched(rows: Rows, sought: CertificateFilter, sort: str, *, teams: Teams,
         named = by_name(sought.q, ids=near.ids)
         if isinstance(named.inside, tuple) and (near.ids is not None or not restricts):
             found = Few(list(named.inside))
+        elif not near.in_time:  # those with the text are not found sooner than all
+            found = near
     matching = named.among(rows)
     if found.ids is None:
         plan = plan_of(matching)
-        if restricts:
+        if restricts and found.in_time:
             found = few(matching, plan, most=FEW)
             named = named if found.ids is None else by_name(sought.q, ids=found.ids)
     by_match = sort.removeprefix("-") in ("", Sort.MATCH)

@@ -30,6 +30,7 @@ from certs.inventory import (
     in_state,
     renewal_of,
 )
+from certs.inventory.listing import served
 from certs.inventory.listing.typed import read_typed
 from certs.models import Certificate, InstalledPlace, Issuer, PolicyVerdict, Team
 from certs.requests.submit import Requester
@@ -152,8 +153,8 @@ def estate(twin_portal: Requester, make_spec: Callable[..., CertificateSpec]) ->
     by_name = {row.common_name: row for row in made.certificates}
     d, e, g = (by_name[name] for name in "deg")
     PolicyVerdict.objects.create(certificate=d, rules=" key ")
-    for row, served, outcome in ((e, e, "served"), (g, g, "old"), (d, None, "no_tls")):
-        InstalledPlace.objects.create(certificate=row, host=row.common_name, port=443, asked_at=NOW, served=served, outcome=outcome)
+    for row, seen, outcome in ((e, e, "served"), (g, g, "old"), (d, None, "no_tls")):
+        InstalledPlace.objects.create(certificate=row, host=row.common_name, port=443, asked_at=NOW, served=seen, outcome=outcome)
     return made
 
 
@@ -161,6 +162,12 @@ def found(**query: str) -> str:
     sought = CertificateFilter.from_query(query)
     rows = filter_certificates(Certificate.objects.all(), sought, now=NOW)
     return "".join(sorted(rows.values_list("common_name", flat=True)))
+
+
+@pytest.mark.parametrize("few", [0, 1, 5_000])
+def test_what_places_serve_is_the_same_however_many_they_are(estate: Estate, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(served, "_FEW", few)
+    assert [found(served=one) for one in ("yes", "old", "no")] == ["e", "g", "abcdfhijz"]
 
 
 SELECTED: list[tuple[dict[str, str], str]] = [
