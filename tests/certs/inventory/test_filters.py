@@ -164,6 +164,7 @@ def found(**query: str) -> str:
     return "".join(sorted(rows.values_list("common_name", flat=True)))
 
 
+@database
 @pytest.mark.parametrize("few", [0, 1, 5_000])
 def test_what_places_serve_is_the_same_however_many_they_are(estate: Estate, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(served, "_FEW", few)
