@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
@@ -37,8 +39,17 @@ _COLUMNS = (
     (Sort.TEAM, "Team and owner"),
     (Sort.SERVED, "Served"),
 )
-_NOTHING = Window([])
 _EXACT = "exact"  # the value of `total` that asks for a count, however dear
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a page lists of a view, and how many it has. `is_kept`: as of the last count of the figures above the list."""
+
+    rows: list[Listed] = field(default_factory=list)
+    window: Window = field(default_factory=lambda: Window([]))
+    total: Count = field(default_factory=lambda: Count(0, exact=True))
+    is_kept: bool = False
 
 
 @page
@@ -51,33 +62,28 @@ def index(request: HttpRequest) -> HttpResponse:
     teams = authority.sees()
     wrong: InputRefused | None = None
     sought, sort = CertificateFilter(), ""
-    counts = request.GET.get("total") == _EXACT
-    rows: list[Listed] = []
-    found, total, kept = _NOTHING, Count(0, exact=True), False
+    counts, found = request.GET.get("total") == _EXACT, _Found()
     try:
         sought = CertificateFilter.from_query(request.GET)
         sort = request.GET.get("sort", "")
         if counts and request.headers.get("HX-Request"):
             exactly = counted(teams, sought, now=now)
             return render(request, "inventory/total.html", {"total": exactly, "most": MOST_LINES, "replaces": True})
-        view = view_of(teams, sought, sort, now=now)
-        found, total = _page(request, view)
-        if counts and not total.exact:
-            total = counted(teams, sought, now=now)
-        kept = view.kept is not None and not (total.exact or counts)
-        rows = listed(found.ids, now=now)
+        found = _found(request, view_of(teams, sought, sort, now=now), now=now)
+        if counts and not found.total.exact:
+            found = replace(found, total=counted(teams, sought, now=now), is_kept=False)
     except InputRefused as exc:
         wrong, sort = exc, ""
     figures, form = strip(teams, now=now), filter_form(request, sought, teams)
     shown = {"q", *(field.name for field in (*form.first, *form.more))}
-    acts_for = authority.acts_for()
+    acts_for, total, window = authority.acts_for(), found.total, found.window
     context = {
-        "rows": rows,
+        "rows": found.rows,
         "total": total,
-        "kept_at": figures.counted_at if kept else None,
+        "kept_at": figures.counted_at if found.is_kept else None,
         "uncounted": not (total.exact or total.over or counts),
-        "newer": _address(sought, sort, before=str(found.newer)) if found.newer else "",
-        "older": _address(sought, sort, after=str(found.older)) if found.older else "",
+        "newer": _address(sought, sort, before=str(window.newer)) if window.newer else "",
+        "older": _address(sought, sort, after=str(window.older)) if window.older else "",
         "sought": sought,
         "in_use": sought == CertificateFilter(state=StateGroup.ACTIVE),
         "sort": sort,
@@ -117,10 +123,11 @@ def _query(request: HttpRequest) -> dict[str, str]:
     return {name: str(value) for name, value in request.GET.items() if value}
 
 
-def _page(request: HttpRequest, view: View) -> tuple[Window, Count]:
+def _found(request: HttpRequest, view: View, *, now: datetime) -> _Found:
     after = Position.read(request.GET.get("after", ""), "after")
     before = Position.read(request.GET.get("before", ""), "before") if after is None else None
-    return view.page(after=after, before=before)
+    window, total = view.page(after=after, before=before)
+    return _Found(listed(window.ids, now=now), window, total, view.kept is not None and not total.exact)
 
 
 def _with_sort(sought: CertificateFilter, sort: str) -> dict[str, str]:
