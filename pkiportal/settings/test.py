@@ -71,7 +71,8 @@ DATABASES = _databases(env_str("PKI_TEST_DATABASE", "postgres"))
 
 _REDIS_URL = env_str("PKI_TEST_REDIS_URL")
 CELERY_BROKER_URL = f"{_REDIS_URL.rsplit('/', 1)[0]}/{_WORKER_NUMBER}" if _REDIS_URL else "memory://"
-CELERY_BROKER_TRANSPORT_OPTIONS |= {} if _REDIS_URL else {"polling_interval": 0.01}
+# Redis answers "no message" after this time, else after a second, and a worker that ends waits for the answer.
+CELERY_BROKER_TRANSPORT_OPTIONS |= {"polling_interval": 0.05 if _REDIS_URL else 0.01}
 
 PKI_CA_NETWORKS = [ip_network("127.0.0.0/8")]  # CAs of tests are on this machine
 PKI_ALARM_EVERY_SECONDS = env_int("PKI_ALARM_EVERY_SECONDS", 0)  # a thread's connection would outlive the test's database

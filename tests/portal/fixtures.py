@@ -95,14 +95,11 @@ def worker() -> Iterator[None]:
     """
     app.control.purge()
     queues, kept = [queue.name for queue in app.conf.task_queues], app.conf.get("CELERY_DB_REUSE_MAX")
-    options = app.conf.broker_transport_options
     level = logging.getLogger().level  # the worker sets it for the whole process
-    # Redis answers "no message" after this time, else after a second, and a worker that ends waits for the answer.
-    waits = {"polling_interval": 0.05}
-    app.conf.update({"CELERY_DB_REUSE_MAX": None, "broker_transport_options": options | waits})
+    app.conf.update({"CELERY_DB_REUSE_MAX": None})
     try:
         with start_worker(app, pool="threads", concurrency=2, perform_ping_check=False, queues=queues, loglevel="ERROR"):
             yield
     finally:
-        app.conf.update({"CELERY_DB_REUSE_MAX": kept, "broker_transport_options": options})
+        app.conf.update({"CELERY_DB_REUSE_MAX": kept})
         logging.getLogger().setLevel(level)
