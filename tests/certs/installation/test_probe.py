@@ -52,7 +52,7 @@ def refusal(port: int, starttls: StartTLS = StartTLS.NONE, *, seconds: float = 0
     begun = time.monotonic()
     with pytest.raises(NotSeen) as caught:
         look(target(port, starttls), LOOPBACK, seconds=seconds)
-    assert time.monotonic() - begun < seconds + 0.8
+    assert time.monotonic() - begun < seconds + 5  # these servers would go on for ever
     return caught.value
 
 
