@@ -14,6 +14,7 @@ from django.db.models import prefetch_related_objects
 
 from audit.events import EventType
 from audit.log import Actor
+from certs.access.permissions import Permission, holders_of
 from certs.enums import Channel
 from certs.enums import RequestState as S
 from certs.models import ApprovalQuestion, BulkOrder, CertificateRequest
@@ -21,7 +22,7 @@ from certs.notifications.audience import approvers_of, approvers_of_order, reque
 from certs.notifications.delivery.bundles import Kind, Line
 from certs.notifications.notices import notify
 from certs.notifications.topics import Topic
-from certs.notifications.wording import count_of, short_day
+from certs.notifications.wording import all_of, count_of, short_day
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,18 +101,25 @@ def _order_waits(order: BulkOrder, now: datetime) -> None:
 
 
 def _approved(request: CertificateRequest, actor: Actor, now: datetime) -> None:
-    bundle = _line(Kind.APPROVED, request, f"By {actor.name}")
-    _notify_requester(request, f"Approved: {_names(request)}", "request_approved", bundle, actor, now)
+    by = _approvers(request) or actor.name
+    bundle = _line(Kind.APPROVED, request, f"By {by}")
+    _notify_requester(request, f"Approved: {_names(request)}", "request_approved", bundle, by, now)
+
+
+def _approvers(request: CertificateRequest) -> str:
+    """Return all whose approval counts: the policy may want several, and the actor is only the last."""
+    rows = request.approvals.filter(granted=True, digest=request.digest, approver__in=holders_of(Permission.DECIDE_REQUESTS)).order_by("pk")
+    return all_of(list(rows.values_list("approver__username", flat=True)))
 
 
 def _refused(request: CertificateRequest, actor: Actor, now: datetime) -> None:
     bundle = _line(Kind.REFUSED, request, request.error)
-    _notify_requester(request, f"Refused: {_names(request)}", "request_refused", bundle, actor, now)
+    _notify_requester(request, f"Refused: {_names(request)}", "request_refused", bundle, actor.name, now)
 
 
 def _lapsed(request: CertificateRequest, actor: Actor, now: datetime) -> None:
     bundle = _line(Kind.LAPSED, request, request.error)
-    _notify_requester(request, f"Lapsed: {_names(request)}", "request_lapsed", bundle, actor, now)
+    _notify_requester(request, f"Lapsed: {_names(request)}", "request_lapsed", bundle, actor.name, now)
     notify(
         Topic.APPROVAL,
         key=f"approval:{request.public_id}:lapsed",
@@ -170,17 +178,17 @@ def send_answer(asked: ApprovalQuestion, *, now: datetime) -> None:
 
 def _failed(request: CertificateRequest, actor: Actor, now: datetime) -> None:
     bundle = _line(Kind.FAILED, request, request.error)
-    _notify_requester(request, f"Failed: {_names(request)}", "request_failed", bundle, actor, now)
+    _notify_requester(request, f"Failed: {_names(request)}", "request_failed", bundle, actor.name, now)
 
 
-def _notify_requester(request: CertificateRequest, subject: str, template: str, bundle: Line, actor: Actor, now: datetime) -> None:
+def _notify_requester(request: CertificateRequest, subject: str, template: str, bundle: Line, by: str, now: datetime) -> None:
     notify(
         Topic.DECISION,
         key=f"{template}:{request.public_id}:{now:%Y%m%d%H%M%S}",
         audience=requester_of(request),
         subject=subject,
         template=template,
-        context={"request": request, "names": request.names, "by": actor.name, "now": now},
+        context={"request": request, "names": request.names, "by": by, "now": now},
         now=now,
         bundle=bundle,
     )

@@ -62,6 +62,11 @@ def count_of(names: Sequence[str], total: int | None = None) -> str:
     return f"{', '.join(shown)} and {last}" if last else shown[0]
 
 
+def all_of(names: Sequence[str]) -> str:
+    """Return all the names in a sentence: "alice", "alice and bob", "alice, bob and carol"."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+
+
 def sentence(text: str) -> str:
     """Return a text with a full stop at its end: reasons of the policy have none."""
     return text if not text or text.endswith((".", "!", "?", ":")) else f"{text}."

@@ -10,6 +10,7 @@ from typing import Any
 from audit.models import AuditEvent
 from certs.enums import RequestState as S
 from certs.models import Certificate, CertificateRequest
+from certs.notifications.wording import all_of
 
 # (title, the event that completes it, the states in which a request is at it)
 _STEPS = (
@@ -128,7 +129,7 @@ def _approvals(events: Sequence[AuditEvent], last: AuditEvent | None) -> str:
     given = [one for one in events if one.event == "request:endorsed"]
     names = list(dict.fromkeys(str(one.data.get("approver")) for one in (*given, *([last] if last else []))))
     if last is not None:
-        return f"approved by {' and '.join(filter(None, (', '.join(names[:-1]), names[-1])))}"
+        return f"approved by {all_of(names)}"
     return f"{len(names)} of {given[-1].data.get('needed')}: {', '.join(names)}" if given else ""
 
 

@@ -15,6 +15,7 @@ from certs.enums import RequestState as S
 from certs.errors import Conflict, CSRRefused, InputRefused, NotFound, NotPermitted, PortalError, TooMany
 from certs.models import Approval, ApprovalLimit, ApprovalQuestion, Certificate, CertificateRequest, Deputy, OutgoingMail
 from certs.notifications.audience import approvers_of
+from certs.notifications.topics import Topic
 from certs.reconciliation.records.comparison import Comparison
 from certs.reconciliation.records.decisions import approvals
 from certs.requests.approvals.approval import approve, cancel, reject
@@ -204,6 +205,19 @@ def test_as_many_persons_approve_as_the_policy_asks_for(cast: Cast, submit: Call
     comparison = Comparison()
     approvals(list(Approval.objects.all()), comparison)
     assert comparison.problems == []
+
+
+def test_mail_of_an_approval_names_all_whose_approval_counts(cast: Cast, submit: Callable[[], CertificateRequest]) -> None:
+    policy_with(approvers=2)
+    row = submit()
+    approve(row, user=cast["approver"], digest=row.digest)
+    cast["approver"].groups.clear()
+    approve(row, user=cast["veteran"], digest=row.digest)
+    approve(row, user=cast["root"], digest=row.digest)
+    mail = OutgoingMail.objects.get(topic=Topic.DECISION)
+    assert "was approved by veteran and root." in mail.body
+    assert "was approved by veteran and root<" in mail.html
+    assert mail.bundle_line["why"] == "By veteran and root"
 
 
 def test_one_rejection_ends_it_whoever_has_approved(cast: Cast, submit: Callable[[], CertificateRequest]) -> None:
