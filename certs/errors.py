@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from certs.enums import RefusalClass
+
+
+def sentence(text: str) -> str:
+    """Return a text with a full stop at its end: some reasons have one, others none (those of the policy, or of a CA)."""
+    return text if not text or text.endswith((".", "!", "?", ":", "…")) else f"{text}."
+
+
+def joined(texts: Iterable[str]) -> str:
+    """Return several reasons as one sentence, with semicolons between them and one full stop, whichever of them have one; "" for none."""
+    return sentence("; ".join(text.removesuffix(".") for text in texts))
 
 
 class PortalError(Exception):

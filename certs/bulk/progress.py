@@ -10,6 +10,7 @@ from typing import Any
 from django.db import connection
 
 from certs.enums import RequestState as S
+from certs.errors import joined
 from certs.models import BulkChunk, BulkOrder, CertificateRequest, Issuer
 from certs.requests.waiting_reasons import waiting_reason_of_order
 
@@ -157,8 +158,8 @@ def _waits_for(order: BulkOrder, tally: Tally, rate: float) -> str:
     if tally.held:
         issuer = Issuer.objects.get(pk=order.issuer_id)
         reasons = set(_held_reasons(order))
-        why = "; ".join(sorted(reasons)) or f"{issuer.name} or the key backend is unavailable"
-        return f"{why}. The order continues automatically when that works again; nothing is lost."
+        why = joined(sorted(reasons)) or f"{issuer.name} or the key backend is unavailable."
+        return f"{why} The order continues automatically when that works again; nothing is lost."
     # While other lines go on, the order as a whole does not wait for a person.
     if tally.awaiting_approval and not tally.under_way and not tally.waiting:
         lines = "1 line waits" if tally.awaiting_approval == 1 else f"{tally.awaiting_approval:,} lines wait"

@@ -36,7 +36,7 @@ from certs.ca.base import (
 )
 from certs.ca.known import known_serials
 from certs.ca.remote_crl import revoked_on_crls
-from certs.errors import InputRefused, NotFound
+from certs.errors import InputRefused, NotFound, sentence
 from certs.spec import end_of_day
 from certs.x509.asn1.pem import csr_pem
 from certs.x509.certificate.serial import parse_serial
@@ -114,7 +114,7 @@ class RestCAClient(CAClient):
         # A refused token is about this client, and a CA that is busy is about the CA: neither says anything about the order,
         # which waits and is sent again.
         if status in (401, 403) and _problem_type(response) in ("", "unauthorized"):
-            return NotSent(ref, f"{detail} Check the token of CA {self.alias}.")
+            return NotSent(ref, f"{sentence(detail)} Check the token of CA {self.alias}.")
         if status in (429, 503):
             return NotSent(ref, detail, retry_after=_retry_after(response))
         if status >= 500:  # it may have failed after it had signed

@@ -11,7 +11,7 @@ from audit.events import EventType
 from audit.log import record
 from certs.access.permissions import Authority, Permission
 from certs.enums import AlertKind
-from certs.errors import NotPermitted
+from certs.errors import NotPermitted, sentence
 from certs.models import Issuer, OperatorAlert, QuarantinedCertificate
 from certs.notifications.audience import NOBODY, Audience, operators
 from certs.notifications.notices import notify
@@ -46,6 +46,7 @@ def raise_alert(
     An alert that the portal closed less than REOPEN ago for the same cause is opened again, without a
     second mail. The mail shares the transaction; it goes to the operators and to `also_to`.
     """
+    message = sentence(message)  # pages and mails go on with the next step
     if _continue(kind, cause, message=message, now=now):
         return
     alert, opened = OperatorAlert.objects.select_for_update().get_or_create(
@@ -196,7 +197,7 @@ def open_circuit(issuer: Issuer, reason: str, *, next_step: str, now: datetime) 
     raise_alert(
         kind=AlertKind.CA_STOPPED,
         cause=ca_cause(issuer),
-        message=f"{issuer.name} was stopped: {reason}.",
+        message=f"{issuer.name} was stopped: {reason}",
         next_step=next_step,
         now=now,
     )

@@ -67,11 +67,6 @@ def all_of(names: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
-def sentence(text: str) -> str:
-    """Return a text with a full stop at its end: reasons of the policy have none."""
-    return text if not text or text.endswith((".", "!", "?", ":")) else f"{text}."
-
-
 def so_many(number: int, noun: str) -> str:
     """Return a number and its noun: "1 certificate", "2,000 certificates"."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

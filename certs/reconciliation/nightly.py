@@ -57,7 +57,7 @@ def _alert_states(comparison: Comparison) -> None:
     raise_alert(
         kind=AlertKind.VERIFICATION_FAILED,
         cause="states",
-        message=f"The audit log does not explain {comparison.total} row(s). First: {first.kind} {first.name}: {first.problem}.",
+        message=f"The audit log does not explain {comparison.total} row(s). First: {first.kind} {first.name}: {first.problem}",
         next_step="Run `manage.py verify_states` for all of them. Somebody wrote rows, or removed events, without the portal.",
         now=database_now(),
     )

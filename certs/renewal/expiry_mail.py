@@ -21,6 +21,7 @@ from django.urls import reverse
 from audit.events import EventType
 from audit.log import Actor, Event, record_many
 from certs.enums import RequestState
+from certs.errors import sentence
 from certs.inventory.filters import CertificateFilter
 from certs.inventory.states import CertificateState, states_of
 from certs.models import Certificate, CertificateRequest, RenewalNotice
@@ -28,7 +29,7 @@ from certs.notifications.audience import approvers_of, operators, owner_and_team
 from certs.notifications.delivery.deliveries import queue_deliveries
 from certs.notifications.notices import notify
 from certs.notifications.topics import Topic
-from certs.notifications.wording import count_of, days_left, name_of, read_names, sentence, short_day, so_many
+from certs.notifications.wording import count_of, days_left, name_of, read_names, short_day, so_many
 from certs.renewal.new_csr import csr_command
 from certs.renewal.plan import RenewalPlan, Verdict
 from certs.renewal.reminders import count_as_reminder, stage_of

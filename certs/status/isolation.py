@@ -12,7 +12,7 @@ from django.db import transaction
 from certs.alone import Alone
 from certs.ca.base import CAUnreachable
 from certs.enums import AlertKind
-from certs.errors import PortalError
+from certs.errors import PortalError, joined
 from certs.notifications.alerts import close_alerts, raise_alert
 from certs.status.crl import CRLWithheld
 from db.clock import database_now
@@ -60,7 +60,7 @@ class Failures:
         raise_alert(
             kind=AlertKind.STATUS_FAILED,
             cause=self.cause,
-            message=f"{self.name}: {self.missing} is not up to date. {'; '.join(self.found)}",
+            message=f"{self.name}: {self.missing} is not up to date. {joined(self.found)}",
             next_step="What is published stays valid until its nextUpdate, but newer revocations may be "
             "missing. Check the CA's key backend and the log of the queue `ca`. The next run tries again.",
             now=now,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django import template
 
+from certs.errors import sentence
 from certs.notifications import wording
 
 register = template.Library()
@@ -11,5 +12,5 @@ register.filter("day", wording.day)
 register.filter("minute", wording.minute)
 register.filter("days_left", wording.days_left)
 register.filter("name_of", wording.name_of)
-register.filter("sentence", wording.sentence)
+register.filter("sentence", sentence)
 register.filter("so_many", wording.so_many)

@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 
 from certs.api.http.failures import is_outage
 from certs.ca.base import CAUnreachable
-from certs.errors import PortalError
+from certs.errors import PortalError, sentence
 from keys.errors import KeyBackendError
 from pkiportal.processes.console import print_failure
 
@@ -34,10 +34,10 @@ def outage_of(exc: BaseException) -> tuple[str, str] | None:
         case PortalError():
             return exc.message, exc.next_step or "The log of the portal has more."
         case CAUnreachable():
-            return f"The CA cannot be used: {exc}.", f"See that the CA works; {_AGAIN}"
+            return sentence(f"The CA cannot be used: {exc}"), f"See that the CA works; {_AGAIN}"
         case BrokerError() | RedisError():
             return (
-                f"The message broker cannot be used: {cause}.",
+                sentence(f"The message broker cannot be used: {cause}"),
                 f"See that Redis runs and that its URL is right; {_AGAIN}",
             )
         case OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EROFS | errno.EIO | errno.EFBIG):
@@ -45,8 +45,8 @@ def outage_of(exc: BaseException) -> tuple[str, str] | None:
             what = exc.filename or "A file"
             return f"{what} cannot be written: {exc.strerror}.", f"See that the disk has space and can be written; {_AGAIN}"
         case ProgrammingError():  # no tables yet
-            return f"The database cannot be used: {cause}.", _DATABASE
-    return (f"The database cannot be used: {cause}.", _of_database(exc)) if is_outage(exc) else None
+            return sentence(f"The database cannot be used: {cause}"), _DATABASE
+    return (sentence(f"The database cannot be used: {cause}"), _of_database(exc)) if is_outage(exc) else None
 
 
 def _of_database(exc: BaseException) -> str:

@@ -14,7 +14,7 @@ from audit.log import Event, UnitOfWork
 from certs.ca.base import Issued, NotSent, Pending, Refused, Unknown
 from certs.ca.registry import own_ca
 from certs.enums import RequestState as S
-from certs.errors import SignerMismatch
+from certs.errors import SignerMismatch, sentence
 from certs.issuance.attempts import Recorded, claimed, close_attempts, keep_unclaimed
 from certs.issuance.certificates import on_record, record_certificates
 from certs.issuance.steps.ca_call import Answers, Mismatch, Orders, Result
@@ -81,9 +81,11 @@ def record_answers(work: UnitOfWork, orders: Orders, answers: Answers) -> Record
     failures = [(request, result.problem, f"{issuer.name} refused: {result.message}") for request, result in refused]
     fail_many(work, failures, source=S.CSR_CREATED, now=now)
     unavailable = {pk: result.message for pk, (_, result) in mine.items() if isinstance(result, NotSent | Unknown)}
-    waits = [(requests[pk], f"{issuer.name} has not issued it: {message}. It is tried again.") for pk, message in unavailable.items()]
+    waits = [
+        (requests[pk], f"{issuer.name} has not issued it: {sentence(message)} It is tried again.") for pk, message in unavailable.items()
+    ]
     pending = [(request, result) for request, result in mine.values() if isinstance(result, Pending)]
-    waits += [(request, f"{issuer.name} works on it: {result.message}") for request, result in pending]
+    waits += [(request, f"{issuer.name} works on it: {sentence(result.message)}") for request, result in pending]
     note_reasons(work, waits)
     return Recorded(now, ready=[request for request, _ in verified], ca_unavailable=unavailable)
 

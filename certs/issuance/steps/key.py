@@ -11,6 +11,7 @@ from uuid import UUID
 from audit.events import EventType
 from audit.log import UnitOfWork
 from certs.enums import RequestState as S
+from certs.errors import sentence
 from certs.issuance.attempts import Act, Lease, Recorded, close_attempts, keep_unclaimed, lock_claimed, open_attempts
 from certs.issuance.steps.external_csr import accept_external, accept_reused
 from certs.models import Attempt, CertificateRequest, UnclaimedResult
@@ -115,7 +116,7 @@ class MakeKeys(Act):
 
 def key_reason(message: str) -> str:
     """Return why a request waits whose key backend is unavailable."""
-    return f"The key backend cannot be used now: {message} It is tried again."
+    return f"The key backend cannot be used now: {sentence(message)} It is tried again."
 
 
 def _outcome(result: KeyInfo | KeyBackendError) -> tuple[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from certs.errors import sentence
 from certs.management.portal_command import PortalCommand
 from certs.reconciliation.figures import compare_figures
 from certs.reconciliation.records.comparison import Comparison
@@ -40,7 +41,7 @@ class Command(PortalCommand):
         if answer["success"]:
             self.stdout.write(f"The audit log explains every state: {counts}.")
             return
-        lines = [f"{one['kind']} {one['name']}: {one['problem']}." for one in answer["problems"]]
+        lines = [sentence(f"{one['kind']} {one['name']}: {one['problem']}") for one in answer["problems"]]
         if answer["more_problems"]:
             lines.append(f"And {answer['more_problems']} more.")
         self.stdout.write("THE AUDIT LOG DOES NOT EXPLAIN WHAT THE TABLES SAY:")

@@ -201,7 +201,7 @@ def _disable(hook: Webhook, reply: Reply, now: datetime) -> None:
     raise_alert(
         kind=AlertKind.WEBHOOK_DISABLED,
         cause=webhook_cause(hook.pk),
-        message=f"The webhook {hook.name} of team {hook.team.name} was disabled: {reply.error}.",
+        message=f"The webhook {hook.name} of team {hook.team.name} was disabled: {reply.error}",
         next_step="The team was notified. Its members repair the receiver and enable the webhook on its page.",
         now=now,
     )

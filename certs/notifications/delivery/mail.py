@@ -280,7 +280,7 @@ def watch() -> int:
         raise_alert(
             kind=AlertKind.MAIL_LATE,
             cause="mail",
-            message=f"No mail could be sent for an hour; {so_many(count, 'mail')} wait." + (f" The last error: {error}." if error else ""),
+            message=f"No mail could be sent for an hour; {so_many(count, 'mail')} wait." + (f" The last error: {error}" if error else ""),
             next_step="Look at the mail server and at EMAIL_URL. Mails wait for seven days; nothing is lost until then.",
             now=now,
         )

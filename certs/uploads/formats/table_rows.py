@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from certs.enums import RefusalClass
-from certs.errors import CSRRefused, InputRefused, NotUnderstood
+from certs.errors import CSRRefused, InputRefused, NotUnderstood, sentence
 from certs.language.grammar import parse_key
 from certs.language.hosts import Host, host_of
 from certs.spec import CertificateSpec, IntakeDefaults, Validity
@@ -160,7 +160,7 @@ def _host(text: str, column: str, domain: str) -> Host:
     try:
         return host_of(text, 0, domain)
     except NotUnderstood as refused:
-        raise InputRefused(f"{refused.message}.", field=column, next_step="For example api.example.com.") from refused
+        raise InputRefused(sentence(refused.message), field=column, next_step="For example api.example.com.") from refused
 
 
 def _key(text: str, defaults: IntakeDefaults, notes: list[str]) -> KeySpec:
@@ -170,7 +170,7 @@ def _key(text: str, defaults: IntakeDefaults, notes: list[str]) -> KeySpec:
     try:
         key, more = _key_words(text, defaults)
     except NotUnderstood as refused:
-        raise InputRefused(f"{refused.message}.", field="key", next_step=f"For example {_KEYS}.") from refused
+        raise InputRefused(sentence(refused.message), field="key", next_step=f"For example {_KEYS}.") from refused
     notes += more
     return key
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from certs.errors import NotUnderstood
+from certs.errors import NotUnderstood, sentence
 from certs.language.days import WAYS, day_in_digits, validity_refused, without_time
 from certs.language.grammar import parse_validity
 from certs.spec import LONGEST_DAYS, IntakeDefaults, Validity
@@ -31,7 +31,7 @@ def read_validity(text: str, defaults: IntakeDefaults) -> tuple[Validity, tuple[
     try:
         validity, notes = parse_validity(words, defaults)
     except NotUnderstood as refused:
-        raise validity_refused(f"{refused.message}.") from refused
+        raise validity_refused(sentence(refused.message)) from refused
     read_as = (f"{text} is read as {day.isoformat()}",) if day and day.isoformat() != text else ()
     return validity, (*read_as, *notes)
 

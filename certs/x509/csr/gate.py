@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from certs.enums import RefusalClass as R
-from certs.errors import CSRRefused
+from certs.errors import CSRRefused, sentence
 from certs.x509.asn1.reader import NULL, PRINTABLE_DEVIATION, SEQUENCE, Node, NotDER, bits, dotted, in_set_order, integer, read
 from certs.x509.csr.decode import WANTED, unpack
 from certs.x509.csr.extensions import Requested, read_requested
@@ -113,7 +113,7 @@ def read_csr(data: bytes, *, domains: Sequence[str], max_names: int = 100, max_b
 
 
 def _malformed(exc: NotDER, field: str, next_step: str) -> CSRRefused:
-    return CSRRefused(R.MALFORMED, f"It is not a well-formed PKCS#10 request: {exc}.", field=field, next_step=next_step)
+    return CSRRefused(R.MALFORMED, sentence(f"It is not a well-formed PKCS#10 request: {exc}"), field=field, next_step=next_step)
 
 
 @contextmanager
