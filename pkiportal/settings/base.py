@@ -137,6 +137,7 @@ MFA_FORMS = {
     "reauthenticate_webauthn": "certs.views.sign_in.forms.PasskeyAgain",
     "login_webauthn": "certs.views.sign_in.forms.PasskeySignIn",
     "add_webauthn": "certs.views.sign_in.forms.NewPasskey",
+    "generate_recovery_codes": "certs.views.sign_in.forms.NewRecoveryCodes",
 }
 MFA_ADAPTER = "certs.access.sign_in.second_factor_adapter.SecondFactorAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]

@@ -26,7 +26,7 @@ def failure_page(request: HttpRequest, exc: BaseException) -> HttpResponse:
     """Return the page, or under /api/ the problem document, for an unforeseen exception; logs it once."""
     if _is_api(request):
         return failure_problem(request, exc)
-    failure = failure_of(exc)
+    failure = failure_of(exc, request)
     response = HttpResponse(render_to_string(f"{failure.status}.html", {"failure": failure}), status=failure.status)
     response["Cache-Control"] = "no-store"
     if failure.status == 503:

@@ -31,6 +31,12 @@ def factors_of(user: Any) -> list[Authenticator]:
     return sorted(rows, key=lambda row: row.type == Type.RECOVERY_CODES)
 
 
+def recovery_codes_of(user: Any) -> int:
+    """Return the id of the account's recovery codes, 0 for none. New codes have a new one."""
+    found = Authenticator.objects.filter(user=user.pk, type=Type.RECOVERY_CODES).values_list("pk", flat=True).first()
+    return int(found or 0)
+
+
 def has_second_factor(user: Any) -> bool:
     """Return whether the account has an authenticator app or a passkey now."""
     return bool(Authenticator.objects.filter(user=user.pk, type__in=FACTORS).exists())

@@ -25,6 +25,8 @@ RETRY_AFTER = "30"
 # Of class 25, which Django calls internal errors: a standby or a server that takes no writes (read_only_sql_transaction), and
 # a session that the server ended because this process stood still (idle_in_transaction_session_timeout, transaction_timeout).
 _AWAY = ("25006", "25P03", "25P04")
+_SAFE = ("GET", "HEAD", "OPTIONS")  # RFC 9110 9.2.1
+_LOOK_FIRST = "Wait half a minute. Look in the list whether it was done before you send it again. If it goes on, tell the operators."
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +40,17 @@ class Failure:
     error_id: str = ""
 
 
-def failure_of(exc: BaseException) -> Failure:
+def failure_of(exc: BaseException, request: HttpRequest) -> Failure:
     """How the exception is answered."""
     again = "Try again in half a minute. If it goes on, tell the operators."
     if isinstance(exc, KeyBackendError):
         return Failure(503, "key_backend", str(exc), exc.next_step or again)
     if is_outage(exc):
-        detail = "The portal's database cannot be used now. Nothing was changed."
-        return Failure(503, "unavailable", detail, again)
+        detail = "The portal's database cannot be used now."
+        if request.method in _SAFE:
+            return Failure(503, "unavailable", detail, again)
+        # Lost in COMMIT, the connection cannot say any more whether the database has committed.
+        return Failure(503, "unavailable", f"{detail} It is not known whether what you sent was done.", _LOOK_FIRST)
     if isinstance(exc, UnreadablePostError | MultiPartParserError | BadRequest | SuspiciousOperation):
         return Failure(
             400,

@@ -111,7 +111,7 @@ def _failed(request: HttpRequest, exc: Exception) -> HttpResponse:
 
 def failure_problem(request: HttpRequest, exc: BaseException) -> HttpResponse:
     """The problem document for an exception that no operation foresees; logs it once."""
-    failure = failure_of(exc)
+    failure = failure_of(exc, request)
     response = problem(
         failure.status,
         failure.kind,

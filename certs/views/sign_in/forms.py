@@ -10,6 +10,7 @@ from allauth.core import context
 from allauth.mfa.base.forms import AuthenticateForm
 from allauth.mfa.base.forms import ReauthenticateForm as ReauthenticateCodeForm
 from allauth.mfa.models import Authenticator
+from allauth.mfa.recovery_codes.forms import GenerateRecoveryCodesForm
 from allauth.mfa.totp.forms import ActivateTOTPForm
 from allauth.mfa.totp.internal.auth import SECRET_SESSION_KEY
 from allauth.mfa.webauthn.forms import (
@@ -29,6 +30,12 @@ WRONG_CODE = "This code is wrong, or it was used already. Wait for the next code
 WRONG_PASSKEY = "This passkey was not accepted. Sign in with your password, or use another passkey."
 MOST_CODE_CHARACTERS = 64
 MOST_CREDENTIAL_CHARACTERS = 32_768
+
+
+class NewRecoveryCodes(GenerateRecoveryCodesForm):  # type: ignore[misc] # allauth has no types
+    """New recovery codes. `in_place_of`: the id of those that the page was opened for; nothing from a page that does not say it."""
+
+    in_place_of = forms.IntegerField(required=False, widget=forms.HiddenInput)
 
 
 class PasswordAgain(ReauthenticateForm):  # type: ignore[misc] # allauth has no types

@@ -10,7 +10,9 @@ from allauth.mfa.base.views import ReauthenticateView as ReauthenticateCodeView
 from allauth.mfa.recovery_codes.views import GenerateRecoveryCodesView, ViewRecoveryCodesView
 from allauth.mfa.totp.views import ActivateTOTPView
 from allauth.mfa.webauthn.views import AddWebAuthnView, LoginWebAuthnView, ReauthenticateWebAuthnView
-from django.contrib.auth import logout
+from django.contrib.auth import get_user_model, logout
+from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
@@ -19,6 +21,7 @@ from django.utils.http import url_has_allowed_host_and_scheme, urlencode
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
 
+from certs.access.sign_in.second_factors import recovery_codes_of
 from certs.errors import TooMany
 from certs.views.access import page
 from certs.views.sign_in.guessing import count_new_session, with_status
@@ -43,6 +46,26 @@ class _NewPasskey(_SameForm, AddWebAuthnView):  # type: ignore[misc]
     pass
 
 
+class _NewRecoveryCodes(_SameForm, GenerateRecoveryCodesView):  # type: ignore[misc]
+    """New codes in place of those that the page was opened for.
+
+    Two pages that are open at once would each show codes, of which the first ones are void: the second is refused.
+    """
+
+    def get_initial(self) -> dict[str, Any]:
+        return {"in_place_of": recovery_codes_of(self.request.user)}
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        seen = form.cleaned_data["in_place_of"]
+        with transaction.atomic():
+            # The row that the library locks too: of two pages at once the second one finds what the first has made.
+            get_user_model().objects.select_for_update().get(pk=self.request.user.pk)
+            if seen is None or seen == recovery_codes_of(self.request.user):
+                return super().form_valid(form)  # type: ignore[no-any-return]
+        form.add_error("in_place_of", ValidationError("These codes were replaced in another tab or window."))
+        return self.form_invalid(form)
+
+
 second_step = _hidden(with_status(AuthenticateView.as_view()))
 _passkey = LoginWebAuthnView.as_view()
 again_password = _hidden(page(with_status(ReauthenticateView.as_view())))
@@ -50,7 +73,7 @@ again_code = _hidden(page(with_status(ReauthenticateCodeView.as_view())))
 again_passkey = _hidden(page(with_status(_PasskeyAgain.as_view())))
 new_app = _hidden(page(with_status(ActivateTOTPView.as_view())))
 new_passkey = _hidden(page(with_status(_NewPasskey.as_view())))
-new_recovery_codes = page(with_status(GenerateRecoveryCodesView.as_view()))
+new_recovery_codes = page(with_status(_NewRecoveryCodes.as_view()))
 recovery_codes = page(ViewRecoveryCodesView.as_view())
 
 

@@ -190,6 +190,23 @@ def test_pages_say_that_the_portal_cannot_work_now(portal: Portal, caplog: pytes
     assert not [one for one in caplog.records if one.exc_info]
 
 
+def test_nothing_is_said_to_be_unchanged_where_the_connection_may_have_been_lost_in_commit(portal: Portal, call: Caller) -> None:
+    client = Client(raise_request_exception=False)
+    client.force_login(portal.carol)
+    with database_away():
+        page = client.post("/tokens/", {"name": "x"}).content.decode()
+        looked = client.get("/tokens/").content.decode()
+        sent, read = (problem_of(call(*one)) for one in (("POST", "/api/v1/requests/words", ORDER), ("GET", "/api/v1/certificates")))
+    for text in (page, looked, str(sent), str(read)):
+        assert "Nothing was changed" not in text
+    for text in (page, str(sent)):
+        assert "It is not known whether what you sent was done." in text
+        assert "whether it was done before you send it again" in text
+    for text in (looked, str(read)):
+        assert "Try again in half a minute." in text
+        assert "not known" not in text
+
+
 def test_signing_in_without_a_database_is_503(portal: Portal) -> None:
     client = Client(raise_request_exception=False)
     with database_away():

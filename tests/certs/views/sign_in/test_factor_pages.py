@@ -22,6 +22,7 @@ from tests.portal.fixtures import PASSWORD
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 APP = "/account/security/app/"
+NEW_CODES = "/account/security/codes/new/"
 
 
 @pytest.fixture
@@ -188,6 +189,35 @@ def test_new_recovery_codes_end_the_old_ones(alice: Any, browser: Client) -> Non
     client = Client()
     password_step(client)
     assert client.post("/login/code/", {"code": old[0]}).status_code == 422
+
+
+def page_of_new_codes(browser: Client) -> dict[str, str]:
+    """Open the page, and return what its form sends."""
+    found = re.search(r'name="in_place_of" value="(\d+)"', browser.get(NEW_CODES).content.decode())
+    assert found
+    return {"in_place_of": found.group(1)}
+
+
+@pytest.mark.parametrize("had", [True, False])
+def test_of_two_open_pages_one_makes_recovery_codes_and_the_other_says_so(alice: Any, browser: Client, had: bool) -> None:
+    add_app(alice)
+    if had:
+        add_recovery_codes(alice)
+    first, second = page_of_new_codes(browser), page_of_new_codes(browser)
+    assert browser.post(NEW_CODES, first).status_code == 302
+    made = re.findall(r"<code>(\d{8})</code>", browser.get("/account/security/codes/").content.decode())
+    refused = browser.post(NEW_CODES, second)
+    assert refused.status_code == 422
+    assert "were made anew in another tab" in refused.content.decode()
+    assert list(Authenticator.objects.get(type=Authenticator.Type.RECOVERY_CODES).wrap().get_unused_codes()) == made
+    assert browser.post(NEW_CODES, page_of_new_codes(browser)).status_code == 302
+
+
+@pytest.mark.parametrize("value", ["", "x", "-1", "9" * 5000])
+def test_nonsense_for_the_codes_to_replace_is_refused_or_left_out(alice: Any, browser: Client, value: str) -> None:
+    add_app(alice)
+    add_recovery_codes(alice)
+    assert browser.post(NEW_CODES, {"in_place_of": value}).status_code == (422 if value else 302)
 
 
 @pytest.mark.parametrize(
