@@ -36,13 +36,17 @@ def test_reason_to_wait_goes_on_after_the_text_of_a_backend(message: str) -> Non
     assert key_reason(message) == "The key backend cannot be used now: Vault does not answer. It is tried again."
 
 
+def fail(error: Exception) -> None:
+    raise error
+
+
 @pytest.mark.django_db(transaction=True)
 def test_alert_about_several_failed_steps_has_no_full_stop_within() -> None:
     failures = Failures("Internal-CA-Prod", "ca:Internal-CA-Prod")
     with failures.caught("CRL"):
-        raise Conflict("There is no key (ReadTimeout).")
+        fail(Conflict("There is no key (ReadTimeout)."))
     with failures.caught("OCSP responder"):
-        raise CAUnreachable("the CA cannot be reached")
+        fail(CAUnreachable("the CA cannot be reached"))
     failures.report()
     alert = OperatorAlert.objects.get(kind=AlertKind.STATUS_FAILED)
     assert alert.details == "CRL: There is no key (ReadTimeout); OCSP responder: the CA cannot be reached."

@@ -217,7 +217,7 @@ def test_mail_of_an_approval_names_all_whose_approval_counts(cast: Cast, submit:
     mail = OutgoingMail.objects.get(topic=Topic.DECISION)
     assert "was approved by veteran and root." in mail.body
     assert "was approved by veteran and root<" in mail.html
-    assert mail.bundle_line["why"] == "By veteran and root"
+    assert (mail.bundle_line or {})["why"] == "By veteran and root"
 
 
 def test_one_rejection_ends_it_whoever_has_approved(cast: Cast, submit: Callable[[], CertificateRequest]) -> None:
