@@ -25,6 +25,7 @@ from certs.models import ApiToken, Team, token_sha256
 from db.clock import database_now, now_in_sql
 from db.sql import fetch_first
 from db.tolerance import CLOCK_TOLERANCE
+from policy.persons import lock_account
 
 MOST_DAYS = 397  # as long as a certificate: both are replaced together
 # What a token may do, in words: the first for a list, the second for the choice.
@@ -69,8 +70,37 @@ def create_token(
     `expires_at` defaults to the longest life. `name` has passed `refuse_secrets`, which reports a
     secret that a person typed by mistake; here it is only not kept.
     Effects: the row and `token:created`, in one transaction. Raises InputRefused for an unknown
-    scope, a longer life or a name that holds a secret, NotPermitted for a user outside the team.
+    scope, a longer life, a name that holds a secret or that another good token of the user and team
+    has, NotPermitted for a user outside the team.
     """
+    with transaction.atomic():
+        lock_account(user)  # of two forms at once the second one finds the token of the first
+        _check_name_is_free(user, team, name)
+        return _insert(user=user, team=team, name=name, scopes=scopes, profiles=profiles, expires_at=expires_at, actor=actor)
+
+
+def _check_name_is_free(user: Any, team: Team, name: str) -> None:
+    """Raise InputRefused for a name by which the user could not tell two tokens apart."""
+    good = ApiToken.objects.filter(user=user.pk, team=team, revoked_at__isnull=True, expires_at__gt=database_now())
+    if good.filter(name__iexact=name).exists():
+        raise InputRefused(
+            f"There is a token of this name for team {team.name} already.",
+            field="name",
+            next_step="Choose another name. To give the program a new token, replace the one that it has.",
+        )
+
+
+def _insert(
+    *,
+    user: Any,
+    team: Team,
+    name: str,
+    scopes: Sequence[str],
+    profiles: Sequence[str],
+    expires_at: datetime | None,
+    actor: Actor,
+) -> tuple[ApiToken, str]:
+    """Do what `create_token` does, but for the name."""
     unknown = sorted(set(scopes) - set(SCOPES))
     if unknown or not scopes:
         raise InputRefused(
@@ -136,7 +166,7 @@ def rotate_token(token: ApiToken, *, overlap: timedelta, authority: Authority) -
     if old.revoked_at is not None or old.expires_at <= now:
         raise Conflict(f"The token {old.name} has ended already.", next_step="Make a new token.")
     life = min(old.expires_at - old.created_at, timedelta(days=MOST_DAYS))
-    new, secret = create_token(
+    new, secret = _insert(
         user=authority.user,
         team=old.team,
         name=old.name,

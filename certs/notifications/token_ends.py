@@ -39,7 +39,7 @@ def _stage(token: ApiToken, now: datetime) -> int | None:
 
 
 def _is_replaced(token: ApiToken) -> bool:
-    """Whether its user has made a token of the same name and team since: there is nothing left to do."""
+    """Whether a token of the same name and team took over from it: there is nothing left to do."""
     later = ApiToken.objects.filter(user=token.user_id, team=token.team_id, name=token.name, pk__gt=token.pk)
     return later.filter(revoked_at=None, expires_at__gt=token.expires_at).exists()
 

@@ -17,7 +17,7 @@ from audit.log import Actor
 from certs.access.api_tokens import SCOPES, create_token
 from certs.ca.local.setup import ensure_own_ca
 from certs.ca.registry import forget_clients
-from certs.models import Certificate, Domain, Team
+from certs.models import ApiToken, Certificate, Domain, Team
 from certs.requests.submit import Requester
 from db.clock import database_now
 from keys.registry import forget_backends
@@ -46,7 +46,8 @@ class Portal:
         return Requester(actor=Actor("user", "alice"), team=self.team, channel="portal", user=self.alice, **more)
 
     def token(self, *scopes: str, user: Any = None, team: Team | None = None) -> str:
-        _, secret = create_token(user=user or self.alice, team=team or self.team, name="test", scopes=scopes or SCOPES, actor=SYSTEM)
+        name = f"test {ApiToken.objects.count() + 1}"
+        _, secret = create_token(user=user or self.alice, team=team or self.team, name=name, scopes=scopes or SCOPES, actor=SYSTEM)
         return secret
 
 

@@ -38,7 +38,9 @@ def csr() -> str:
 
 
 def client_of(cast: Cast, name: str = "requester", **more: Any) -> Client:
-    _, secret = create_token(user=cast[name], team=cast.web, name="t", scopes=SCOPES, actor=cast.authority(name).actor, **more)
+    _, secret = create_token(
+        user=cast[name], team=cast.web, name=f"t{ApiToken.objects.count()}", scopes=SCOPES, actor=cast.authority(name).actor, **more
+    )
     return Client(headers={"Authorization": f"Bearer {secret}"})
 
 

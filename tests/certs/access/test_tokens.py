@@ -21,7 +21,9 @@ pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
 
 def token_of(cast: Cast, name: str, **more: Any) -> str:
-    return create_token(user=cast[name], team=cast.web, name="t", scopes=SCOPES, actor=cast.authority(name).actor, **more)[1]
+    return create_token(
+        user=cast[name], team=cast.web, name=f"t{ApiToken.objects.count()}", scopes=SCOPES, actor=cast.authority(name).actor, **more
+    )[1]
 
 
 def status(secret: str) -> int:

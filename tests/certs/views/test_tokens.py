@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
 
 from audit.models import AuditEvent
 from certs.access.api_tokens import SCOPES, USED_TO_WITHIN, create_token, rotate_token
 from certs.api.http import auth
 from certs.errors import Conflict, InputRefused, NotFound
-from certs.models import ApiToken, OutgoingMail
+from certs.models import ApiToken, OutgoingMail, Team
 from certs.notifications.token_ends import notify_ending
 from db.clock import database_now
 from tests.portal.fixtures import SYSTEM, Portal
@@ -45,11 +47,11 @@ def may_call(secret: str) -> int:
     return Client(headers={"Authorization": f"Bearer {secret}"}).get("/api/v1/certificates").status_code
 
 
-def made(portal: Portal, days: float, **more: Any) -> ApiToken:
+def made(portal: Portal, days: float, name: str = "pipeline", **more: Any) -> ApiToken:
     token, _ = create_token(
         user=portal.alice,
         team=portal.team,
-        name="pipeline",
+        name=name,
         scopes=SCOPES[:1],
         expires_at=database_now() + days * DAY,
         actor=SYSTEM,
@@ -90,6 +92,46 @@ def test_form_that_is_refused_keeps_what_was_typed_and_marks_the_field(portal: P
     assert 'value="certificates:revoke" checked' in text
     assert 'value="certificates:read" checked' not in text
     assert re.search(r'name="days"[^>]*aria-invalid="true"', text)
+
+
+def test_name_of_a_living_token_is_refused_and_that_of_an_ended_one_is_free(portal: Portal, alice: Client) -> None:
+    form = {"name": "deploy", "team": "web", "scopes": ["certificates:read"], "days": "9"}
+    assert alice.post("/tokens/", form).status_code == 200
+    answer = alice.post("/tokens/", form | {"name": " Deploy "})
+    text = answer.content.decode()
+    assert answer.status_code == 422
+    assert "There is a token of this name for team Web already." in text
+    assert re.search(r'name="name"[^>]*aria-invalid="true"', text)
+    first = ApiToken.objects.get()
+    assert alice.post(f"/tokens/{first.pk}/rotate/", {"overlap": "24"}).status_code == 200  # keeps the name
+    assert alice.post("/tokens/", form).status_code == 422
+    ApiToken.objects.filter(pk=first.pk).update(expires_at=database_now())
+    assert alice.post("/tokens/", form).status_code == 422
+    alice.post(f"/tokens/{ApiToken.objects.exclude(pk=first.pk).get().pk}/revoke/")
+    assert alice.post("/tokens/", form).status_code == 200
+
+
+def test_other_people_and_teams_use_the_same_name(portal: Portal) -> None:
+    other = Team.objects.get(slug="other")
+    other.members.add(portal.alice)
+    portal.team.members.add(portal.bob)
+    for user, team in ((portal.alice, portal.team), (portal.alice, other), (portal.bob, portal.team)):
+        create_token(user=user, team=team, name="deploy", scopes=SCOPES, actor=SYSTEM)
+    assert ApiToken.objects.filter(name="deploy").count() == 3
+
+
+def test_of_two_forms_with_one_name_at_once_one_is_refused(portal: Portal) -> None:
+    def make(_number: int) -> str:
+        try:
+            create_token(user=portal.alice, team=portal.team, name="deploy", scopes=SCOPES, actor=SYSTEM)
+        except InputRefused as exc:
+            return exc.field
+        finally:
+            connection.close()
+        return ""
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(make, range(2))) == ["", "name"]
 
 
 def test_token_that_may_do_nothing_is_refused(alice: Client) -> None:
@@ -159,11 +201,10 @@ def test_user_is_mailed_14_and_3_days_before_the_end(portal: Portal) -> None:
 
 
 def test_token_that_is_revoked_replaced_or_short_lived_is_not_announced(portal: Portal) -> None:
-    made(portal, 2)
+    made(portal, 2, name="short")
     assert notify_ending() == 0
     old = made(portal, 90)
-    ApiToken.objects.filter(pk=old.pk).update(expires_at=database_now() + 2 * DAY)
-    made(portal, 80)
+    rotate_token(old, overlap=2 * DAY, authority=portal.requester().authority)
     assert notify_ending() == 0
     ApiToken.objects.update(revoked_at=database_now())
     assert notify_ending() == 0
