@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from cryptography import x509
@@ -21,7 +22,7 @@ from audit.events import EventType, recordable
 from audit.log import Value, record
 from certs.access.rates import Limit, use
 from certs.authorities.adding import REVOKE_TASK, WORKS_FOR, chain_of, subject_of
-from certs.ca.base import CAClient, CAUnreachable, Issued, Lookup, Order, RevocationOrder
+from certs.ca.base import CAClient, CAUnreachable, Issued, Lookup, NotDoneYet, Order, RevocationOrder
 from certs.ca.registry import client_of_addition, forget_client, get_ca_client
 from certs.ca.remote_crl import crl_address, fetched_crl
 from certs.ca.remote_ocsp import ocsp_address, status_at
@@ -181,9 +182,20 @@ def _revoke(row: CAAddition, client: CAClient, der: bytes) -> bool:
     if not is_ours:
         return False
     now = database_now()
-    client.revoke(RevocationOrder(certificate.serial_number, RevocationReason.CESSATION_OF_OPERATION, now, der))
+    _revoke_soon(client, RevocationOrder(certificate.serial_number, RevocationReason.CESSATION_OF_OPERATION, now, der))
     CAAddition.objects.filter(pk=row.pk).update(test_settled_at=now)
     return True
+
+
+def _revoke_soon(client: CAClient, order: RevocationOrder) -> None:
+    """Have the CA revoke, and ask again while it has only accepted that. Raises CAUnreachable where it does not do it in time."""
+    for pause in PAUSES[:-1]:
+        time.sleep(pause)
+        with suppress(NotDoneYet):
+            client.revoke(order)
+            return
+    time.sleep(PAUSES[-1])
+    client.revoke(order)
 
 
 def _order(row: CAAddition) -> Order:

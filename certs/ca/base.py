@@ -153,6 +153,13 @@ class CAUnreachable(Exception):
         self.answered = answered
 
 
+class NotDoneYet(CAUnreachable):
+    """The CA has accepted a revocation or a release and has not done it: relying parties need not see it yet. Ask again."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, answered=True)
+
+
 def no_renewal() -> None:
     """Do nothing between two calls of a CA: the caller holds no lease."""
 
@@ -230,11 +237,14 @@ class CAClient(ABC):
 
     @abstractmethod
     def revoke(self, order: RevocationOrder) -> None:
-        """Revoke; "already revoked" is success. Raises CAUnreachable, or certs.errors.NotFound for a serial it never issued."""
+        """Revoke; "already revoked" is success. Returns only once the CA has done it.
+
+        Raises NotDoneYet where it has only accepted it, CAUnreachable, or certs.errors.NotFound for a serial it never issued.
+        """
 
     def release(self, serial_number: int) -> None:
-        """Take a hold back; one that is not revoked is success. Raises CAUnreachable, or certs.errors.NotFound. Asked only of a
-        CA whose capabilities say `holds`.
+        """Take a hold back; one that is not revoked is success. Raises what `revoke` raises. Asked only of a CA whose
+        capabilities say `holds`.
         """
         raise NotImplementedError(f"{self.alias} cannot take a revocation back.")
 

@@ -25,6 +25,7 @@ from certs.ca.base import (
     CAUnreachable,
     Issued,
     Lookup,
+    NotDoneYet,
     NotSent,
     Order,
     Outcome,
@@ -141,10 +142,13 @@ class RestCAClient(CAClient):
             raise NotFound(f"{self.url} never issued serial {order.serial_number:x}.")
         if response.status_code != 200:
             raise self._not_served(response, "to a revocation")
-        # A page of a gateway before the CA comes with 200 too. Counted as done, the inventory would be revoked while the CA's CRL
-        # is not, and nobody would ask again.
-        if not _body(response):
+        # A page of a gateway before the CA comes with 200 too, and so does a portal whose own CA has not done it yet. Counted as
+        # done, the inventory would be revoked while the CA's CRL is not, and nobody would ask again.
+        body = _body(response)
+        if not body:
             raise CAUnreachable(f"{self.url} answered a revocation with something unreadable", answered=True)
+        if body.get("confirmed", True) is not True:
+            raise NotDoneYet(f"{self.url} accepted the revocation and has not done it yet")
 
     def release(self, serial_number: int) -> None:
         response = self._ask("POST", "/api/v1/certificates/release", json={"serial_number": f"0x{serial_number:x}"})
@@ -154,7 +158,7 @@ class RestCAClient(CAClient):
             raise self._not_served(response, "to the release of a hold")
         # The other portal may have queued the release. Counted as done, the inventory would be good while the CA's CRL is not.
         if _body(response).get("status") != "good":
-            raise CAUnreachable(f"{self.url} accepted the release of a hold and has not done it yet", answered=True)
+            raise NotDoneYet(f"{self.url} accepted the release of a hold and has not done it yet")
 
     def unknown_certificates(self) -> Iterable[bytes] | None:
         """Return the valid certificates that were ordered with our token's team. A CA whose API has no

@@ -11,12 +11,12 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Count, F, Q, QuerySet, Sum
+from django.db.models import F, Q, QuerySet, Sum
 
 from audit.events import EventType
 from audit.log import record
 from certs.alone import Alone
-from certs.ca.base import CAUnreachable, RevocationOrder
+from certs.ca.base import CAUnreachable, NotDoneYet, RevocationOrder
 from certs.enums import AlertKind, RevocationReason
 from certs.errors import NotFound
 from certs.inventory.states import state_of
@@ -95,7 +95,9 @@ def _deliver(revocation: Revocation, turn: Turn) -> bool:
     #    contradiction for an operator, and the portal goes on reporting it as revoked.
     if isinstance(error, CAUnreachable):
         turn.not_served(certificate.issuer, error)
-    if isinstance(error, CAUnreachable | NotFound):
+    if isinstance(error, NotDoneYet):
+        _count_wait(revocation, str(error))
+    elif isinstance(error, CAUnreachable | NotFound):
         _count_failure(revocation, str(error))
     else:
         # The text of an unforeseen error may quote a token or a request, and pages show `last_error`: only the type is kept.
@@ -146,17 +148,36 @@ def _is_free(now: datetime) -> Q:
 @transaction.atomic
 def _count_failure(revocation: Revocation, error: str) -> None:
     """Keep the error and end the lease; alert operators when a CA failed too often."""
-    Revocation.objects.filter(pk=revocation.pk).update(tries=F("tries") + 1, last_error=error[:300], lease_until=None)
-    issuer, now = revocation.certificate.issuer, database_now()
+    _end_try(revocation, error)
     # Each run begins with another revocation, and a silent CA gets one call a run: the tries of one row would reach the
     # threshold only after many runs. So the tries of all of them count.
-    all_of_it = undelivered().filter(certificate__issuer=issuer).aggregate(waiting=Count("pk"), tries=Sum("tries"))
-    if (all_of_it["tries"] or 0) < TRIES_BEFORE_ALARM:
-        return
+    all_of_it = undelivered().filter(certificate__issuer=revocation.certificate.issuer).aggregate(tries=Sum("tries"))
+    if (all_of_it["tries"] or 0) >= TRIES_BEFORE_ALARM:
+        _alert_waiting(revocation, error)
+
+
+@transaction.atomic
+def _count_wait(revocation: Revocation, why: str) -> None:
+    """Keep that the CA has only accepted it, and end the lease; alert operators when that was so too often.
+
+    Most are done when they are asked for again, so here the tries of this one count.
+    """
+    _end_try(revocation, why)
+    if revocation.tries + 1 >= TRIES_BEFORE_ALARM:
+        _alert_waiting(revocation, why)
+
+
+def _end_try(revocation: Revocation, why: str) -> None:
+    Revocation.objects.filter(pk=revocation.pk).update(tries=F("tries") + 1, last_error=why[:300], lease_until=None)
+
+
+def _alert_waiting(revocation: Revocation, error: str) -> None:
+    issuer, now = revocation.certificate.issuer, database_now()
+    waiting = undelivered().filter(certificate__issuer=issuer).count()
     raise_alert(
         kind=AlertKind.REVOCATION_PENDING,
         cause=ca_cause(issuer),
-        message=f"{all_of_it['waiting']} revocation(s) wait for {issuer.name}, {revocation.certificate.cert_id}"
+        message=f"{waiting} revocation(s) wait for {issuer.name}, {revocation.certificate.cert_id}"
         f" ({state_of(revocation.certificate, now).label}) among them: {error}",
         next_step="The portal treats them as revoked and keeps trying; revoke at the CA by hand if it stays down.",
         now=now,

@@ -214,7 +214,9 @@ def test_rest_asks_for_the_scope_of_each_operation(cast: Cast, things: Things) -
     wrong = []
     for scope in SCOPES:
         others = [one for one in SCOPES if one != scope]
-        _, secret = create_token(user=cast["requester"], team=cast.web, name=f"not {scope}", scopes=others, actor=Actor("user", "requester"))
+        _, secret = create_token(
+            user=cast["requester"], team=cast.web, name=f"not {scope}", scopes=others, actor=Actor("user", "requester")
+        )
         wrong += [name for name in operations() if OPERATIONS[name].scope == scope and call(secret, name, things, "own") != FORBIDDEN]
     assert not wrong
 

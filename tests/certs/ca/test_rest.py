@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ import pytest
 import requests
 
 from certs.access.api_tokens import create_token
-from certs.ca.base import CAUnreachable, Issued, Order, RevocationOrder, Unknown
+from certs.ca.base import CAUnreachable, Issued, NotDoneYet, Order, RevocationOrder, Unknown
 from certs.ca.rest import RestCAClient
 from certs.enums import RevocationReason
 from certs.models import Certificate, Team
+from certs.revocation.deliver import process_revocations
 from certs.x509.asn1.pem import serial_of
 from db.clock import database_now
 from tests.cast import person
@@ -63,10 +65,35 @@ def test_page_of_a_gateway_confirms_nothing(body: bytes, client: RestCAClient, w
     ):
         with pytest.raises(CAUnreachable):
             act()
-    # 2. Asked again, the CA says it itself.
+    # 2. Asked again, the CA says it itself: accepted at first, then done.
     wire.decide = lambda _method, _path: None
-    client.revoke(revocation)
+    with pytest.raises(NotDoneYet):
+        client.revoke(revocation)
     assert Certificate.objects.get().status == Certificate.Status.REVOCATION_PENDING
+    process_revocations()
+    client.revoke(revocation)
+
+
+@pytest.mark.parametrize(
+    ("body", "is_done"),
+    [
+        (b'{"status": "revoked", "confirmed": true}', True),
+        (b'{"status": "revoked"}', True),  # a CA that has no such field
+        (b'{"status": "revocation_pending", "confirmed": false}', False),
+        (b'{"status": "revoked", "confirmed": null}', False),
+    ],
+)
+def test_revocation_is_done_when_the_ca_confirms_it(
+    body: bytes, is_done: bool, client: RestCAClient, wire: Wire, make_order: Callable[..., Order]
+) -> None:
+    (outcome,) = client.issue_many([make_order()])
+    assert isinstance(outcome, Issued)
+    serial = serial_of(outcome.certificate_der)
+    assert serial is not None
+    wire.decide = lambda _method, _path: Fault(body=body)
+    revocation = RevocationOrder(serial, RevocationReason.SUPERSEDED, database_now(), outcome.certificate_der)
+    with nullcontext() if is_done else pytest.raises(NotDoneYet):
+        client.revoke(revocation)
 
 
 def test_chain_file_that_is_not_there_holds_the_orders(wire: Wire, token: str, make_order: Callable[..., Order], tmp_path: Path) -> None:

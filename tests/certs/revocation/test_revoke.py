@@ -6,13 +6,14 @@ import threading
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from django.db import connections
 
 from audit.models import AuditEvent
 from certs.access.permissions import Authority
-from certs.ca.base import Capabilities, Lookup, RevocationOrder
+from certs.ca.base import Capabilities, Lookup, NotDoneYet, RevocationOrder
 from certs.enums import RequestState as S
 from certs.enums import RevocationReason as R
 from certs.errors import Conflict, InputRefused, NotFound, NotPermitted
@@ -143,6 +144,24 @@ def test_ca_that_stays_down_is_told_to_the_operator_once_and_the_alert_closes(
     assert process_revocations() == 2
     alert.refresh_from_db()
     assert alert.closed_at is not None
+
+
+def test_ca_that_only_accepts_is_asked_again_and_alerts_when_it_stays_so(
+    twin_portal: Requester, twin_ca: TwinCAClient, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As another portal does, whose own CA does it later: many at once are no trouble."""
+    for number in range(TRIES_BEFORE_ALARM + 1):
+        revoked(issued(make_spec(f"a{number}.example.com"), twin_portal), R.SUPERSEDED)
+    with monkeypatch.context() as patched:
+        patched.setattr(twin_ca, "revoke", Mock(side_effect=NotDoneYet("Twin-CA has not done it yet")))
+        assert process_revocations() == 0
+        assert set(Certificate.objects.values_list("status", flat=True)) == {Status.REVOCATION_PENDING}
+        assert not OperatorAlert.objects.filter(kind="revocation_pending").exists()
+        for _ in range(TRIES_BEFORE_ALARM):
+            assert process_revocations() == 0
+        assert "has not done it yet" in OperatorAlert.objects.get(kind="revocation_pending").message
+    assert process_revocations() == TRIES_BEFORE_ALARM + 1
+    assert not OperatorAlert.objects.filter(kind="revocation_pending", closed_at=None).exists()
 
 
 def test_same_reason_again_changes_nothing_and_another_is_refused(certificate: Certificate) -> None:
