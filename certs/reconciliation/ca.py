@@ -17,7 +17,7 @@ from django.db import transaction
 from audit.events import EventType
 from audit.log import Actor, record
 from certs.access.permissions import Authority
-from certs.ca.base import CAClient, CAUnreachable, RevocationOrder, RevokedThere
+from certs.ca.base import CAClient, CAUnreachable, NotDoneYet, RevocationOrder, RevokedThere
 from certs.ca.registry import get_ca_client
 from certs.enums import AlertKind, RevocationReason
 from certs.errors import Conflict, NotFound
@@ -214,6 +214,11 @@ def revoke_unknown(serial: str, because: str, *, actor: Actor) -> UnknownCertifi
     order = RevocationOrder(int(serial, 16), RevocationReason.UNSPECIFIED, database_now(), bytes(row.der))
     try:
         get_ca_client(row.issuer.alias).revoke(order)
+    except NotDoneYet as exc:
+        raise Conflict(
+            f"{row.issuer.name} has accepted the revocation and has not done it yet.",
+            next_step="Do the same again in a minute: it is settled once the CA has done it.",
+        ) from exc
     except (CAUnreachable, ImproperlyConfigured) as exc:
         raise Conflict(
             f"{row.issuer.name} could not revoke it: {exc}",

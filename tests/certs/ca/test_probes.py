@@ -66,7 +66,7 @@ def upstream(portal: Portal, live_server: Any, settings: Any) -> Callable[..., R
     settings.PKI_CA_API_INLINE = True
 
     def client(*scopes: str, url: str = "") -> RestCAClient:
-        _, secret = create_token(user=portal.alice, team=portal.team, name="other portal", scopes=scopes, actor=SYSTEM)
+        _, secret = create_token(user=portal.alice, team=portal.team, name=f"portal with {scopes}", scopes=scopes, actor=SYSTEM)
         return RestCAClient("upstream", url=url or live_server.url, token=secret)
 
     return client
