@@ -57,7 +57,7 @@ def _left_out(reason: str, advice: str = "") -> Judgement:
 
 def _renewals(rows: Sequence[Certificate], act: BulkAct, authority: Authority, now: datetime) -> dict[int, Judgement]:
     living = living_renewals([row.pk for row in rows])
-    found = {pk: _left_out(f"It is renewed already, by {request.public_id}.") for pk, request in living.items()}
+    found = {pk: _left_out("It is renewed already.", f"See {request.public_id}.") for pk, request in living.items()}
     option = KeyOption(act.options["key"])
     open_rows = [row for row in rows if row.pk not in living]
     plans = plan_renewals(open_rows, key_option=option, user=authority.user, at=now)
@@ -87,7 +87,10 @@ def _revocation(row: Certificate, current: Revocation | None, reason: Revocation
         else:
             check_may_follow(row, current, reason)
     except Conflict as exc:
-        return _left_out(exc.message, exc.next_step)
+        # Without what each has of its own, so that a preview counts those that are alike together.
+        if row.not_after < now and current is None:
+            return _left_out("It has expired, so no program relies on it.", exc.next_step)
+        return _left_out(exc.message.replace(row.cert_id, "It", 1), exc.next_step)
     return GO if current is None else Judgement(reason=f"It is revoked as {current.reason}.")
 
 
@@ -129,7 +132,7 @@ def _replaced(rows: Sequence[Certificate]) -> dict[int, Judgement]:
     """The description belongs to the newest certificate of a lineage."""
     following = Certificate.objects.filter(renewed_from__in=[row.pk for row in rows], status=Certificate.Status.GOOD)
     return {
-        before: _left_out(f"It was renewed: {cert_id} has taken its place.", f"Change {cert_id}.")
+        before: _left_out("It was renewed, and another certificate has taken its place.", f"Change {cert_id}.")
         for before, cert_id in following.values_list("renewed_from", "cert_id")
         if before is not None
     }

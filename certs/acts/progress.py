@@ -53,6 +53,7 @@ class Summary:
     teams: list[tuple[str, int]]
     more_teams: int
     reasons: list[tuple[str, int]]
+    other_reasons: int  # lines that are left out for reasons beyond the first ones
     places: list[InstalledPlace]
     more_places: int
     others_on_keys: int  # certificates in force on the same public keys that are not in the act
@@ -73,6 +74,7 @@ def summary_of(act: BulkAct, *, authority: Authority) -> Summary:
         teams[:_SHOWN],
         max(0, len(teams) - _SHOWN),
         reasons[:_SHOWN],
+        sum(number for _, number in reasons[_SHOWN:]),
         places[:_SHOWN],
         more_places,
         _others_on_keys(act, visible, chosen),

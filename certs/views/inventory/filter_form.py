@@ -30,6 +30,7 @@ _OFFERED = 200  # teams in a list; beyond that people search by name
 _WEAK = (("rsa<3072", "RSA below 3072"), ("rsa<4096", "RSA below 4096"))
 # The fields that are always open; the others are behind a fold.
 _FIRST = ("state", "expiring", "team", "key", "policy")
+_NAMED = {"team": "team", "issuer": "CA", "profile": "profile"}
 
 # Filters in force that have no select.
 _WORDS = {
@@ -60,6 +61,7 @@ class Field:
     value: str
     choices: Sequence[tuple[str, str]] = ()
     most: int = 64
+    unknown: str = ""  # what the value would be the name of, where there is no such thing
 
     @property
     def words(self) -> str:
@@ -80,6 +82,11 @@ class Form:
         return [field for field in (*self.first, *self.more) if field.choices]
 
     @property
+    def unknown(self) -> list[Field]:
+        """Return the fields whose value names nothing that the user may see."""
+        return [field for field in self.selects if field.unknown]
+
+    @property
     def is_open(self) -> bool:
         """Whether a field behind the fold is in use."""
         return any(field.value for field in self.more)
@@ -93,22 +100,31 @@ class Chip:
     url: str
 
 
-def filter_form(request: HttpRequest, sought: CertificateFilter, seen: Teams) -> Form:
-    """Return the fields, with the owners and teams that the user may see (`Authority.sees`)."""
+def named_choices(seen: Teams) -> dict[str, list[tuple[str, str]]]:
+    """Return the teams that the user may see and the CAs, by parameter: short names with titles."""
     teams = Team.objects.order_by("name")
     if seen is not None:
         teams = teams.filter(pk__in=seen)
-    issuers = Issuer.objects.exclude(alias="").order_by("name").values_list("slug", "name")
+    issuers = Issuer.objects.exclude(alias="").order_by("name")
+    return {
+        "team": list(teams.values_list("slug", "name")[:_OFFERED]),
+        "issuer": list(issuers.values_list("slug", "name")),
+    }
+
+
+def filter_form(request: HttpRequest, sought: CertificateFilter, seen: Teams) -> Form:
+    """Return the fields, with the owners and teams that the user may see (`Authority.sees`)."""
+    named = named_choices(seen)
     profiles = Profile.objects.order_by("name").values_list("name", "name")
     me = request.user.get_username()
     choices: dict[str, tuple[str, Sequence[tuple[str, str]]]] = {
         "state": ("State", [*CertificateState.choices, *StateGroup.choices]),
         "expiring": ("Ends within", _EXPIRING),
-        "team": ("Team", list(teams.values_list("slug", "name")[:_OFFERED])),
+        "team": ("Team", named["team"]),
         "key": ("Key", [*_WEAK, *((one.value, one.label) for one in KeySpec)]),
         "policy": ("Policy", [*Compliance.choices, *RULE_CHOICES]),
         "owner": ("Owner", [(me, f"you ({me})"), (NOBODY, "without owner")]),
-        "issuer": ("CA", list(issuers)),
+        "issuer": ("CA", named["issuer"]),
         "profile": ("Profile", list(profiles)),
         "renewal": ("Renewal", [*Renewal.choices, *RenewalGroup.choices]),
         "served": ("Served", Served.choices),
@@ -121,7 +137,8 @@ def filter_form(request: HttpRequest, sought: CertificateFilter, seen: Teams) ->
         known = not value or value in {one for one, _ in offered}
         # A value from a link stays in force when the form is sent.
         more = [] if known else [(value, value)]
-        fields.append(Field(name, label, value, [*offered, *more]))
+        unknown = _NAMED.get(name, "") if not known and len(offered) < _OFFERED else ""
+        fields.append(Field(name, label, value, [*offered, *more], unknown=unknown))
     texts = [
         Field("tag", "Tag", query.get("tag", ""), most=32),
         Field("spki", "Public key (SHA-256)", query.get("spki", ""), most=100),

@@ -20,10 +20,10 @@ from certs.inventory.listing.listed import Listed, View, counted, listed, view_o
 from certs.inventory.listing.paging import Position, Window
 from certs.inventory.listing.sorts import Sort
 from certs.inventory.listing.strip import Figure, strip
-from certs.inventory.listing.typed import read_typed
+from certs.inventory.listing.typed import read_typed, resolved
 from certs.models import VerdictRun
 from certs.views.access import authority_of, page
-from certs.views.inventory.filter_form import chips, filter_form
+from certs.views.inventory.filter_form import chips, filter_form, named_choices
 from certs.views.inventory.views import views_of
 from db.clock import database_now
 from db.counting import Count
@@ -56,10 +56,11 @@ class _Found:
 @require_safe
 def index(request: HttpRequest) -> HttpResponse:
     """Show a page of the inventory. A filter that cannot be read: 400, and no list."""
-    if typed := read_typed(request.GET.get("q", "")):
-        return redirect(f"{request.path}?{urlencode(_query(request) | typed)}")
     now, authority = database_now(), authority_of(request)
     teams = authority.sees()
+    if typed := read_typed(request.GET.get("q", "")):
+        typed = resolved(typed, named_choices(teams))
+        return redirect(f"{request.path}?{urlencode(_query(request) | typed)}")
     wrong: InputRefused | None = None
     sought, sort = CertificateFilter(), ""
     counts, found = request.GET.get("total") == _EXACT, _Found()

@@ -31,7 +31,7 @@ from certs.inventory import (
     renewal_of,
 )
 from certs.inventory.listing import served
-from certs.inventory.listing.typed import read_typed
+from certs.inventory.listing.typed import named, read_typed
 from certs.models import Certificate, InstalledPlace, Issuer, PolicyVerdict, Team
 from certs.requests.submit import Requester
 from certs.spec import CertificateSpec
@@ -337,9 +337,30 @@ def api_of(user: Any) -> Api:
         ("key:rsa<3072", {"key": "rsa<3072", "q": ""}),
         ("CA:internal shop policy:fails", {"issuer": "internal", "policy": "fails", "q": "shop"}),
         ("dns:shop.example.com", {}),
+        ("ends:30 team:web", {"expiring": "30", "team": "web", "q": ""}),
         ("4A:3F:2B", {}),
+        ("CA:3F:2B", {}),
+        ("ca:59:43:d1 key:ec", {"key": "ec", "q": "ca:59:43:d1"}),
         ("https://key:8443/", {}),
     ],
 )
 def test_filters_can_be_typed(typed: str, read: dict[str, str]) -> None:
+    """A fingerprint that began with CA was read as a filter for a CA, and found nothing."""
     assert read_typed(typed) == read
+
+
+@pytest.mark.parametrize(
+    ("typed", "team"),
+    [
+        ("web", "web-shop"),
+        ("Web-Shop", "web-shop"),
+        ("data", "data"),  # exactly, although another begins with it
+        ("webshop", "web-shop"),
+        ("dat", "dat"),  # of two none
+        ("no", "no"),
+        ("-", "-"),
+    ],
+)
+def test_a_typed_team_is_found_by_its_name_or_its_beginning(typed: str, team: str) -> None:
+    choices = [("web-shop", "Web shop"), ("data", "Data"), ("data-lake", "Data lake")]
+    assert named(typed, choices) == team

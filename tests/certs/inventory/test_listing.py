@@ -390,6 +390,15 @@ def test_typed_filters_become_the_address(estate: list[Certificate], client: Cli
     assert "Key: RSA below 3072" in page.content.decode()
 
 
+def test_a_filter_that_names_nothing_says_so(estate: list[Certificate], client: Client) -> None:
+    """The example `team:web` of the page found nothing, and nothing said that there is no such team."""
+    client.force_login(person("carol", "auditor"))
+    page = client.get("/certificates/", {"q": "team:nobody"}, follow=True)
+    assert "You see no team called nobody." in page.content.decode()
+    slug = Team.objects.order_by("pk")[0].slug
+    assert client.get("/certificates/", {"q": f"team:{slug[:-1]}"}, follow=True).redirect_chain[0][0].endswith(f"team={slug}")
+
+
 def test_the_view_as_csv_is_in_its_order_and_harms_no_spreadsheet(estate: list[Certificate], client: Client) -> None:
     Certificate.objects.filter(pk=estate[1].pk).update(purpose="=1+1")
     client.force_login(person("carol", "auditor"))
