@@ -90,6 +90,18 @@ def test_a_key_that_was_made_anew_is_not_kept(certificate: Certificate) -> None:
         renew(certificate, authority=PORTAL, channel="command", key_option=KeyOption.KEEP, begin=False)
 
 
+def test_an_officer_renews_for_a_team_without_being_its_member_and_only_while_an_officer(cast: Cast, make_spec: MakeSpec) -> None:
+    """The renewal was accepted, and then rejected before the CA: "officer has left team Web"."""
+    officer = cast.authority("officer")
+    first, second = (issued(make_spec(), cast.requester("requester")) for _ in range(2))
+    assert finished(renew(first, authority=officer, channel="portal", begin=False)).state == S.COMPLETED
+    begun = renew(second, authority=officer, channel="portal", begin=False).request
+    cast["officer"].groups.clear()
+    walk([begun.pk])
+    begun.refresh_from_db()
+    assert (begun.state, "may not act for team Web" in begun.error) == (S.REJECTED, True)
+
+
 def test_two_renewals_at_once_are_one(certificate: Certificate) -> None:
     barrier, found = threading.Barrier(4), []
 

@@ -51,6 +51,19 @@ def test_a_renewal_that_no_person_made_is_the_teams(cast: Cast, make_spec: MakeS
     assert set(requesters_who_left([row])) == {row.pk}
 
 
+def test_an_officer_acts_for_every_team_in_renewals_and_in_no_token(cast: Cast, make_spec: MakeSpec) -> None:
+    certificate = issued(make_spec(), cast.requester("requester"))
+    row = certificate.request
+    row.requester, row.renewed_from, row.door = cast["officer"], certificate, "portal"
+    assert requesters_who_left([row]) == {}
+    row.door = "api"  # a token is of one team, and no role of its user counts
+    assert set(requesters_who_left([row])) == {row.pk}
+    row.door, row.renewed_from = "portal", None  # nobody requests for a team without belonging to it
+    assert set(requesters_who_left([row])) == {row.pk}
+    row.renewed_from, row.requester = certificate, cast["approver"]
+    assert set(requesters_who_left([row])) == {row.pk}
+
+
 def test_a_request_of_nobody_has_nobody_who_could_leave(cast: Cast, make_spec: MakeSpec) -> None:
     (row,) = submit_many([make_spec()], requester=cast.requester("requester"))
     row.requester = None
