@@ -84,6 +84,47 @@ def test_renewal_example_does_nothing_while_there_is_time(guide: tuple[dict[str,
         assert Certificate.objects.count() == expected
 
 
+def unset(text: str, folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    """As cron and a terminal run it: a command that fails does not end the script."""
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), **more}
+    return subprocess.run(["sh", "-c", text], cwd=folder, capture_output=True, text=True, env=environment, check=False)
+
+
+@pytest.mark.parametrize("trouble", ["no portal", "a refused token"])
+def test_renewal_example_keeps_the_files_in_use_when_it_fails(
+    guide: tuple[dict[str, str], dict[str, str]], tmp_path: Path, trouble: str
+) -> None:
+    make = f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3 -subj /CN={NAME}"
+    run(f"{make} -keyout {NAME}.key -out {NAME}-fullchain.pem", tmp_path)
+    files = [tmp_path / f"{NAME}.key", tmp_path / f"{NAME}-fullchain.pem"]
+    before = [file.read_bytes() for file in files]
+    settings = guide[1] | ({"PKI": "http://127.0.0.1:9"} if trouble == "no portal" else {"PKI_TOKEN": "pkip_nobody"})
+    done = unset(guide[0]["renew"], tmp_path, **settings)
+    assert [file.read_bytes() for file in files] == before
+    assert done.returncode != 0
+    if trouble == "a refused token":
+        assert "token" in done.stdout + done.stderr  # what the portal answered, for the mail of cron
+
+
+@pytest.mark.parametrize("name", ["first", "renew"])
+def test_examples_are_run_again_on_the_same_day(guide: tuple[dict[str, str], dict[str, str]], tmp_path: Path, name: str) -> None:
+    for count in (1, 2):
+        done = run(guide[0][name], tmp_path, **guide[1])
+        assert done.returncode == 0, done.stderr
+        assert_installed(tmp_path)
+        assert Certificate.objects.count() == count
+        if name == "renew":
+            (tmp_path / f"{NAME}-fullchain.pem").unlink()  # lost: the next run gets another one
+
+
+def test_first_example_says_why_it_was_refused_and_writes_no_certificate(
+    guide: tuple[dict[str, str], dict[str, str]], tmp_path: Path
+) -> None:
+    done = unset(guide[0]["first"], tmp_path, **guide[1] | {"PKI_TOKEN": "pkip_nobody"})
+    assert "A valid bearer token is needed" in done.stdout
+    assert not (tmp_path / f"{NAME}-fullchain.pem").exists()
+
+
 def test_script_of_the_pipeline_runs(guide: tuple[dict[str, str], dict[str, str]], tmp_path: Path) -> None:
     job = yaml.safe_load(guide[0]["gitlab"])["certificate"]
     assert job["variables"]["PKI"] == guide[1]["PKI"]
