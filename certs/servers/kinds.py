@@ -42,7 +42,7 @@ class Server:
     """One kind of server software.
 
     `slug` names the snippet in `templates/snippets/servers/`. `words` are what people call the software in
-    a request sentence. `folder` is where the snippet puts key and certificate.
+    a request sentence. `folder` is where the snippet puts key and certificate. `amount` is what there is to do.
     """
 
     slug: str
@@ -51,6 +51,7 @@ class Server:
     tool: Tool
     words: tuple[str, ...]
     folder: str
+    amount: str = "two files and one reload"
 
 
 SERVERS = (
@@ -58,12 +59,15 @@ SERVERS = (
     Server("apache", "Apache", Place.SERVER, Tool.OPENSSL, ("apache", "apache2", "httpd"), "/etc/apache2/tls"),
     Server("haproxy", "HAProxy", Place.SERVER, Tool.OPENSSL, ("haproxy",), "/etc/haproxy/tls"),
     Server("caddy", "Caddy", Place.SERVER, Tool.OPENSSL, ("caddy",), "/etc/caddy/tls"),
-    Server("tomcat", "Tomcat, Java", Place.JAVA, Tool.KEYTOOL, ("tomcat", "java", "keystore"), "/etc/tomcat/tls"),
-    Server("iis", "IIS, Windows", Place.JAVA, Tool.POWERSHELL, ("iis", "windows"), ""),
+    Server(
+        "tomcat", "Tomcat, Java", Place.JAVA, Tool.KEYTOOL, ("tomcat", "java", "keystore"), "/etc/tomcat/tls", "two files and one restart"
+    ),
+    Server("iis", "IIS, Windows", Place.JAVA, Tool.POWERSHELL, ("iis", "windows"), "", "one file and nothing to reload"),
     Server("mail", "Postfix, Dovecot", Place.SERVER, Tool.OPENSSL, ("postfix", "dovecot"), "/etc/ssl/mail"),
     Server("postgresql", "PostgreSQL", Place.SERVER, Tool.OPENSSL, ("postgresql", "postgres"), "/etc/postgresql/tls"),
 )
-CLIENT = Server("client", "Client program", Place.CLIENT, Tool.OPENSSL, (), "~/tls")
+CLIENT_PROFILE = "tls-client"
+CLIENT = Server("client", "Client program", Place.CLIENT, Tool.OPENSSL, (), "~/tls", "two files and nothing to reload")
 _BY_SLUG = {server.slug: server for server in (*SERVERS, CLIENT)}
 _BY_WORD = {word: server for server in SERVERS for word in server.words}
 _PLACES_BY_WORD = {
@@ -83,6 +87,13 @@ PLACE_WORDS = frozenset((*_BY_WORD, *_PLACES_BY_WORD))
 def server_named(slug: str) -> Server | None:
     """Return the server of that slug; None for one that the portal does not know."""
     return _BY_SLUG.get(slug)
+
+
+def amount_for(server: Server | None, profile: str) -> str:
+    """Return in words what there is to do with a certificate of that profile. None: a server that was not named."""
+    if profile == CLIENT_PROFILE:
+        return CLIENT.amount
+    return server.amount if server else SERVERS[0].amount
 
 
 def place_of_word(word: str) -> tuple[Place, str]:

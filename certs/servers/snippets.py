@@ -34,6 +34,11 @@ class Snippet:
     server: Server
     steps: tuple[Step, ...]
 
+    @property
+    def title(self) -> str:
+        """The heading of a mail or page that has these steps alone."""
+        return f"{self.server.label}: {self.server.amount}"
+
 
 def snippet(server: Server, names: Sequence[str], *, folder: str = "") -> Snippet:
     """Return the steps for a certificate of these names.

@@ -7,9 +7,7 @@ from typing import Any
 
 from django import template
 
-from certs.inventory.servers import server_of
-from certs.models import Certificate
-from certs.servers.kinds import CLIENT, SERVERS, Server
+from certs.servers.kinds import CLIENT, CLIENT_PROFILE, SERVERS, Server
 from certs.servers.snippets import Snippet, snippet
 
 register = template.Library()
@@ -24,15 +22,8 @@ def snippets(names: Sequence[str], server: Server | None = None, profile: str = 
     return {"snippets": _snippets(names, server, profile)}
 
 
-@register.inclusion_tag("components/snippets.html")
-def snippets_of(certificate: Certificate) -> dict[str, Any]:
-    """Show the same for a certificate of the inventory, its requester's server first."""
-    names = list(certificate.names.order_by("pk").values_list("name", flat=True))
-    return {"snippets": _snippets(names, server_of(certificate), certificate.profile)}
-
-
 def _snippets(names: Sequence[str], server: Server | None, profile: str) -> list[Snippet]:
-    if profile == "tls-client":
+    if profile == CLIENT_PROFILE:
         return [snippet(CLIENT, names)]
     first = server or SERVERS[0]
     return [snippet(one, names) for one in (first, *(one for one in SERVERS if one is not first))]

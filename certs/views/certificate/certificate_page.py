@@ -22,10 +22,13 @@ from certs.inventory import CertificateState, Renewal, listed_state, renewal_of,
 from certs.inventory.download import FORMS, file_stem
 from certs.inventory.key_places import place_of
 from certs.inventory.keystores import jks_command, pkcs12_command, truststore_command
+from certs.inventory.servers import server_of
 from certs.models import Certificate, Issuer, Reissue, Revocation
 from certs.renewal.planned_revocation import open_plan
 from certs.requests.facts.decisions import waivers_used_by
 from certs.requests.lineage import lineage_of, stops_lineage
+from certs.servers.files import FileNames
+from certs.servers.kinds import CLIENT_PROFILE, amount_for
 from certs.views.access import authority_of, page
 from certs.views.certificate.history import history_of
 from certs.views.numbers import id_of
@@ -117,10 +120,14 @@ def overview(request: HttpRequest, cert_id: str) -> HttpResponse:
 def install(request: HttpRequest, cert_id: str) -> HttpResponse:
     """The files, and the commands that make a keystore of them."""
     row, now = certificate_seen_by(request, cert_id), database_now()
-    stem = file_stem(row)
+    stem, server = file_stem(row), server_of(row) if row.key is None else None
     more = {
         "files": [File(form, *_FILES[form]) for form in FORMS] if row.status == Certificate.Status.GOOD else [],
         "stem": stem,
+        "named": FileNames.of(tuple(row.request.names)),
+        "server": server,
+        "is_client": row.profile == CLIENT_PROFILE,
+        "amount": amount_for(server, row.profile),
         "pkcs12": pkcs12_command(stem),
         "jks": jks_command(stem),
         "truststore": truststore_command(stem),

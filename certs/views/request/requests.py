@@ -19,6 +19,7 @@ from certs.enums import RequestState as S
 from certs.errors import Conflict, InputRefused
 from certs.installation.places import places_of
 from certs.inventory import RequestedBy, page_of, search_requests, state_of
+from certs.inventory.servers import server_of
 from certs.models import Certificate, CertificateRequest, PlaceOutcome, PolicyEvaluation, RequestDraft
 from certs.requests.approvals import approval, questions, time_limit
 from certs.requests.approvals.granted import approvers_needed, grants_that_count
@@ -31,7 +32,7 @@ from certs.requests.states import CANCELLABLE, UNSIGNED
 from certs.requests.waiting import resume as resume_request
 from certs.requests.waiting_reasons import waiting_reason
 from certs.servers.files import FileNames
-from certs.servers.kinds import Place, server_named
+from certs.servers.kinds import CLIENT_PROFILE, Place, amount_for, server_named
 from certs.servers.signing import sign_call
 from certs.views.access import authority_of, page
 from certs.views.kept_forms import form_of
@@ -102,6 +103,8 @@ def _context(request: HttpRequest, row: CertificateRequest, installed: Installed
     waits, sees_panel = row.state == S.AWAITING_APPROVAL, authority.holds(Permission.DECIDE_REQUESTS)
     panel = panel_of(row, user=request.user, now=database_now()) if waits and sees_panel else None
     decides = panel is not None and panel.may_decide
+    # The request of a renewal has no draft: it goes where the certificate before it is.
+    server = server_named(draft.server) if draft else server_of(certificate) if certificate else None
     return {
         "row": row,
         "version": version,
@@ -114,7 +117,9 @@ def _context(request: HttpRequest, row: CertificateRequest, installed: Installed
         "questions": row.questions.select_related("asker", "answerer").order_by("pk"),
         "question": open_question(row) if waits and authority.may_act_on(row) else None,
         "draft": draft,
-        "server": server_named(draft.server if draft else ""),
+        "server": server,
+        "is_client": row.profile == CLIENT_PROFILE,
+        "amount": amount_for(server, row.profile),
         "files": FileNames.of(tuple(row.names)),
         "sign_call": _sign_call(row) if certificate and row.key else "",
         "events": events,

@@ -11,6 +11,7 @@ from audit.models import AuditEvent
 from certs.enums import RequestState as S
 from certs.models import Certificate, CertificateRequest
 from certs.notifications.wording import all_of
+from certs.servers.kinds import CLIENT_PROFILE
 
 # (title, the event that completes it, the states in which a request is at it)
 _STEPS = (
@@ -73,7 +74,12 @@ def timeline(request: CertificateRequest, events: Sequence[AuditEvent], installe
 
 
 def _after_signing(request: CertificateRequest, installed: Installed | None) -> list[Step]:
-    """What people do with it: the portal knows of it by downloads, and by looking at the server."""
+    """What people do with it: the portal knows of it by downloads, and by looking at the server.
+
+    Nobody can look at a client certificate: a program shows it when it connects.
+    """
+    if request.profile == CLIENT_PROFILE:
+        return [_given(installed)]
     if installed is None:
         return [Step("Installed", "ahead", None, ""), Step("Seen live", "ahead", None, "")]
     seen = Step("Seen live", "done" if installed.seen_at else "ahead", installed.seen_at, installed.seen_where)
@@ -81,8 +87,16 @@ def _after_signing(request: CertificateRequest, installed: Installed | None) -> 
         return [Step("Installed", "done", None, "nothing to install: programs sign through the vault"), seen]
     if installed.seen_at:
         return [Step("Installed", "done", None, ""), seen]
-    detail = "the files were downloaded" if installed.downloaded_at else "two files and one reload, see below"
+    detail = "the files were downloaded" if installed.downloaded_at else "the files and the way are below"
     return [Step("Installed", "now", installed.downloaded_at, detail), seen]
+
+
+def _given(installed: Installed | None) -> Step:
+    if installed is None:
+        return Step("Installed", "ahead", None, "")
+    if installed.downloaded_at:
+        return Step("Installed", "done", installed.downloaded_at, "the files were downloaded")
+    return Step("Installed", "now", None, "the files and the way are below")
 
 
 def first_download(events: Iterable[AuditEvent]) -> datetime | None:

@@ -270,6 +270,7 @@ def test_iis_names_the_files_and_the_host() -> None:
     files, config, _ = written("iis", Path()).steps
     assert files.text == "certreq.exe -accept 'shop.example.com-chain.p7b'"
     assert "-HostHeader 'shop.example.com' -SslFlags 1" in config.text
+    assert "DnsNameList.Punycode -contains" in config.text  # the other property has international names decoded
 
 
 @pytest.mark.parametrize("server", [*SERVERS, CLIENT], ids=lambda server: server.slug)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -15,7 +16,8 @@ from django.test import Client
 
 from certs.access.time_zones import choose_zone
 from certs.enums import RequestState as S
-from certs.models import Certificate, CertificateRequest, InstalledPlace, PlaceOutcome
+from certs.models import Certificate, CertificateRequest, InstalledPlace, PlaceOutcome, RequestDraft
+from certs.notifications.installing import installation_of
 from certs.requests.approvals.approval import approve
 from certs.requests.drafts import DraftFields, begin, plan_of, submit_draft
 from certs.requests.plan import plan_digest, plan_words
@@ -26,7 +28,7 @@ from policy.drafting import draft_version
 from policy.presets import DEFAULT_V2_3
 from policy.publishing import publish_version
 from tests.cast import Cast
-from tests.certs.life import SYSTEM, brought, issued, walk
+from tests.certs.life import SYSTEM, brought, issued, new_policy, renewed, walk
 from tests.journeys.test_channels import signed_in
 from tests.portal.fixtures import Portal
 
@@ -216,3 +218,45 @@ def test_renewal_of_an_expired_certificate_does_not_call_it_valid(portal: Portal
     text = text_of(signed_in("alice").get(f"/certificates/{certificate.cert_id}/renew/"))
     assert "This one stays valid" not in text
     assert "3 days ago" in text
+
+
+def client_certificate(portal: Portal) -> Certificate:
+    new_policy("v2.4", allowed_profiles={"tls-server": ["serverAuth"], "tls-client": ["clientAuth"]})
+    return issued(replace(brought("billing.example.com"), profile="tls-client"), portal.requester())
+
+
+def test_client_certificate_has_nothing_to_reload_and_no_server_to_look_at(portal: Portal) -> None:
+    """The page said "one reload" above "Nothing to reload", and waited for a look at a server that there is not."""
+    certificate = client_certificate(portal)
+    page = page_of(certificate.request)
+    assert steps_of(page) == dict.fromkeys(("Asked", "Policy", "Key", "Signed"), "done") | {"Installed": "now"}
+    assert "Signed. Now put it where your program finds it: two files and nothing to reload." in text_of(page)
+    install = text_of(signed_in("alice").get(f"/certificates/{certificate.cert_id}/install/"))
+    for text in (text_of(page), install):
+        assert ("one reload" in text, "Check that it is live" in text, "curl --cert" in text) == (False, False, True)
+    signed_in("alice").get(f"/certificates/{certificate.cert_id}/fullchain.pem")
+    assert steps_of(page_of(certificate.request))["Installed"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("server", "files", "not_there"),
+    [
+        ("tomcat", ["Download shop.example.com-root.pem", "the key store with your private key"], "<code>shop.example.com.key</code> your"),
+        ("iis", ["Download shop.example.com-chain.p7b", "where certreq made it"], "<code>shop.example.com.key</code> your"),
+        ("nginx", ["Download shop.example.com-fullchain.pem", "<code>shop.example.com.key</code> your private key"], "certreq made it"),
+    ],
+)
+def test_renewals_name_the_files_of_the_server_that_was_chosen_at_first(
+    portal: Portal, server: str, files: list[str], not_there: str
+) -> None:
+    """The Install tab named a key file for key stores too, and the second renewal had forgotten the server."""
+    first = issued(brought("shop.example.com"), portal.requester())
+    begin(DraftFields(place="server", server=server), requester=portal.requester())
+    RequestDraft.objects.update(request=first.request)
+    second = renewed(first)
+    third = renewed(second)
+    assert installation_of(third.cert_id).server.slug == server  # type: ignore[union-attr] # of the mail
+    tab = signed_in("alice").get(f"/certificates/{third.cert_id}/install/").content.decode()
+    for text in (tab, page_of(third.request).content.decode()):
+        assert [part for part in files if part not in text] == []
+        assert not_there not in text
