@@ -13,7 +13,7 @@ from django.utils.http import urlencode
 from certs.access.permissions import Permission
 from certs.enums import RequestState as S
 from certs.inbox.matters import Inbox, Kind, Matter, More
-from certs.models import ApprovalQuestion, BulkOrder, CertificateRequest, DomainRequest, Team
+from certs.models import Approval, ApprovalQuestion, BulkOrder, CertificateRequest, DomainRequest, Team
 from certs.notifications.wording import count_of
 from certs.people.joining import waiting_for
 from certs.requests.approvals.deciders import rights_over
@@ -21,13 +21,19 @@ from certs.requests.approvals.requesters import requesters_who_left
 from certs.requests.domains.domain_requests import rights_to_decide
 
 
+def open_requests(user: Any) -> QuerySet[CertificateRequest]:
+    """Return the single requests that wait for an approval of this account: not its own, nor those that it has approved already."""
+    given = Approval.objects.filter(request=OuterRef("pk"), approver=user, granted=True, digest=OuterRef("digest"))
+    waiting = CertificateRequest.objects.filter(state=S.AWAITING_APPROVAL, bulk_item__isnull=True)
+    return waiting.exclude(requester=user).exclude(Exists(given))
+
+
 def requests_to_decide(user: Any, seen: Q, *, most: int) -> Inbox:
     """Return single requests and renewals that the account may decide, the oldest first.
 
     `seen`: the condition that a row is of a team that the account may see.
     """
-    waiting = CertificateRequest.objects.filter(seen, state=S.AWAITING_APPROVAL, bulk_item__isnull=True)
-    found = list(waiting.select_related("team", "requester").order_by("pk")[: most + 1])
+    found = list(open_requests(user).filter(seen).select_related("team", "requester").order_by("pk")[: most + 1])
     rows = found[:most]
     left, rights = requesters_who_left(rows), rights_over(user, rows)
     matters = [_request(row, left.get(row.pk, "")) for row in rows if rights[row.pk].refusal is None]

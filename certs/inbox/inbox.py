@@ -11,12 +11,12 @@ from typing import Any
 from django.db.models import Q, QuerySet
 
 from certs.access.permissions import Permission, held_by
-from certs.enums import RequestState as S
 from certs.inbox.alerts import alerts_waiting, expired_of
 from certs.inbox.certificates import needing_a_person, without_owner
 from certs.inbox.decisions import (
     domains_to_decide,
     open_orders,
+    open_requests,
     orders_to_decide,
     people_to_take_in,
     questions_to_answer,
@@ -26,7 +26,7 @@ from certs.inbox.matters import Inbox
 from certs.inbox.policies import drafts_for, policies_to_decide, waivers_for
 from certs.inbox.present import Present, present
 from certs.inventory import open_alerts
-from certs.models import Certificate, CertificateRequest, DomainRequest, Team
+from certs.models import Certificate, DomainRequest, Team
 from certs.models.people.permission import team_seen_by
 from certs.people.joining import waiting_for
 from db.clock import database_now
@@ -131,8 +131,7 @@ def count_waiting(reader: Reader) -> int:
     if may_find(Present.ALERTS):
         lists.append(open_alerts())
     if may_find(Present.REQUESTS):
-        waiting = CertificateRequest.objects.filter(state=S.AWAITING_APPROVAL, bulk_item__isnull=True)
-        lists.append(waiting.filter(reader.seen).exclude(requester=user))
+        lists.append(open_requests(user).filter(reader.seen))
     if may_find(Present.ORDERS):
         lists.append(open_orders(user).filter(reader.seen))
     if may_find(Present.DOMAINS):

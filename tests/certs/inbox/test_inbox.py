@@ -20,14 +20,16 @@ from certs.inbox.matters import Kind
 from certs.inventory.figures import count_states
 from certs.models import Certificate, CertificateRequest, OperatorAlert, RenewalBlocked
 from certs.replay.jobs import begin_replay
+from certs.requests.approvals.approval import approve
 from certs.requests.domains.domain_requests import ask_for_domain
 from certs.requests.submit import submit_many
 from certs.spec import CertificateSpec
 from db.clock import database_now
 from policy.drafting import draft_version
 from policy.presets import DEFAULT_V2_3
+from policy.publishing import publish_version
 from tests.cast import Cast, person
-from tests.certs.life import issued, walk
+from tests.certs.life import SYSTEM, issued, walk
 from tests.policy.waivers.requested import requested_waiver
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
@@ -109,6 +111,19 @@ def test_nobody_finds_a_request_of_their_own_to_decide(cast: Cast, make_spec: Ma
     twin = person("twin", "approver", email="approver@example.org")  # the same person's other account
     assert inbox_of(Reader.of(twin), teams=[], most=50, now=database_now()).matters == ()
     assert own.state == S.SUBMITTED
+
+
+def test_what_one_has_approved_waits_for_others_only(cast: Cast, make_spec: MakeSpec) -> None:
+    """It stayed in the inbox and in the badge of the first approver, who had nothing more to do."""
+    rules = DEFAULT_V2_3 | {"version": "v9", "approval": {"approvers": 2}}
+    publish_version(draft_version("default", rules, actor=SYSTEM, now=database_now()), actor=SYSTEM, now=database_now())
+    row = wildcard(cast, make_spec)
+    row.refresh_from_db()
+    second = person("second", "approver", email="second@example.org")
+    approve(row, user=cast["approver"], digest=row.digest)
+    assert (kinds(cast, "approver"), waiting(cast["approver"])) == ([], 0)
+    assert [one.kind for one in inbox_of(Reader.of(second), teams=[], most=50, now=database_now()).matters] == [Kind.APPROVAL]
+    assert waiting(second) == 1
 
 
 def test_a_list_that_is_cut_says_where_the_rest_is(cast: Cast, make_spec: MakeSpec) -> None:
