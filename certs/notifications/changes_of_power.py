@@ -169,6 +169,8 @@ def _domain_changed(change: Change, **_: Any) -> None:
     if after is not None and (before is None or _moved(before, after)):
         if change.actor != UNATTRIBUTED:
             _notify_of_power(f"Team {after.team.name} owns {after.name} now", people_of(after.team), change.actor)
+        if before is not None and before.name == after.name:
+            return  # the domain above it has been without that part all along
         # A longer domain takes its part out of the domain above it.
         rows = Domain.objects.filter(name__in=_above(after.name)).select_related("team")
         above = {domain.name: domain.team for domain in rows}

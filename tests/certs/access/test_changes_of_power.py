@@ -176,7 +176,11 @@ def test_team_that_loses_a_part_of_its_domain_is_notified(team: Team) -> None:
     assert "Team Web no longer owns pay.example.com" in OutgoingMail.objects.get().subject
     Domain.objects.create(name="deep.pay.example.com", team=other)
     assert OutgoingMail.objects.count() == 1
-    assert Domain.objects.get(name="pay.example.com").team == other
+    domain = Domain.objects.get(name="pay.example.com")
+    assert domain.team == other
+    domain.team = Team.objects.create(slug="third", name="Third")
+    domain.save()
+    assert OutgoingMail.objects.count() == 1  # team Web had lost it before
 
 
 def test_change_at_every_other_channel_is_recorded_as_unattributed(team: Team, ann: Any, new: Any) -> None:
