@@ -19,6 +19,25 @@ class RequestState(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
 
+    @property
+    def words(self) -> str:
+        """The state as pages and mails name it, after the steps of the page of a request. The value is for programs."""
+        return _WORDS[self]
+
+
+_WORDS = {
+    RequestState.SUBMITTED: "being checked",
+    RequestState.AWAITING_APPROVAL: "waiting for approval",
+    RequestState.APPROVED: "key being made",
+    RequestState.KEY_READY: "CSR being made",
+    RequestState.CSR_CREATED: "being signed",
+    RequestState.ISSUED: "being recorded",
+    RequestState.COMPLETED: "signed",
+    RequestState.REJECTED: "refused",
+    RequestState.FAILED: "failed",
+    RequestState.CANCELLED: "cancelled",
+}
+
 
 class Role(StrEnum):
     """Names of the groups that are roles. What each may do is `certs.access.roles.ROLES`."""

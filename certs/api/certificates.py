@@ -85,7 +85,9 @@ def _outcome(row: CertificateRequest) -> Any:
             audit_reference=row.public_id,
         )
     if row.state in (S.FAILED, S.CANCELLED):
-        return problem(409, "failed", row.error or f"The request is {row.state}.", resume_id=row.resume_id, audit_reference=row.public_id)
+        return problem(
+            409, "failed", row.error or f"The request is {row.state_words}.", resume_id=row.resume_id, audit_reference=row.public_id
+        )
     if row.held_since is not None:
         response = problem(503, "ca_unavailable", row.error, resume_id=row.resume_id, state=row.state, audit_reference=row.public_id)
         response["Retry-After"] = "30"

@@ -136,6 +136,11 @@ class CertificateRequest(models.Model):
         return self.public_id
 
     @property
+    def state_words(self) -> str:
+        """The state as people read it. `get_state_display` has the words of the value, for the admin."""
+        return RequestState(self.state).words
+
+    @property
     def subject(self) -> str:
         """The audit log's subject of everything that happens to this request."""
         return f"request:{self.public_id}"

@@ -24,7 +24,7 @@ from db.clock import database_now
 from db.rows import Lock, select
 
 AT_ONCE = 100  # requests in one chain
-GOES_ON = "Requests wait at {}; nothing is lost. They continue automatically when {}, or with `manage.py resume RESUME_ID`."
+GOES_ON = "Requests wait {}; nothing is lost. They continue automatically when {}, or with `manage.py resume RESUME_ID`."
 
 
 def hold_for_ca(ids: Sequence[int], reason: str) -> None:
@@ -38,7 +38,7 @@ def hold_for_ca(ids: Sequence[int], reason: str) -> None:
                 kind=AlertKind.CA_UNAVAILABLE,
                 cause=ca_cause(issuer),
                 message=f"{issuer.name} is unavailable: {reason}",
-                next_step=GOES_ON.format("csr_created with their keys and CSRs", "the CA answers"),
+                next_step=GOES_ON.format("with their keys and CSRs", "the CA answers"),
                 now=now,
             )
 
@@ -53,7 +53,7 @@ def hold_for_keys(ids: Sequence[int], reason: str) -> None:
                     kind=AlertKind.KEYS_UNAVAILABLE,
                     cause=f"keys:{backend}",
                     message=f"Key backend {backend} is unavailable: {reason}",
-                    next_step="Unseal or restart it. " + GOES_ON.format("approved or key_ready", "it answers"),
+                    next_step="Unseal or restart it. " + GOES_ON.format("for their keys or CSRs", "it answers"),
                     now=database_now(),
                 )
 
@@ -83,7 +83,7 @@ def resume(resume_id: str, *, authority: Authority) -> CertificateRequest:
         authority.check_profiles((request.profile,))
         if not release(work, [request], actor=authority.actor):
             raise Conflict(
-                f"{request.public_id} is {request.state} and not waiting to be resumed.",
+                f"{request.public_id} does not wait to be resumed (now: {request.state_words}).",
                 next_step=f"See what happened: /requests/{request.public_id}/",
             )
     return request

@@ -158,7 +158,7 @@ def _stop_ca(issuer: Issuer, wrong: Sequence[tuple[CertificateRequest, Mismatch]
     """Open the CA's circuit. A certificate that belongs to somebody here is never revoked automatically, so a person must close it."""
     reason = "it answered with a certificate that was not ordered (signer_mismatch)"
     next_step = (
-        "Requests wait at csr_created; nothing is lost. The quarantined certificate is in the admin; once it is revoked, orders go on."
+        "Requests wait to be signed; nothing is lost. The quarantined certificate is in the admin; once it is revoked, orders go on."
     )
     for request, result in wrong:
         owner = owner_of(issuer, result.der, besides=request)

@@ -206,7 +206,7 @@ def refusals(
     for request in requests:
         pk, name = request.pk, request.public_id
         if request.state != S.AWAITING_APPROVAL:
-            found[pk] = Conflict(f"{name} does not wait for approval any more (it is {request.state}).")
+            found[pk] = Conflict(f"{name} does not wait for approval any more (now: {request.state_words}).")
         elif pk in over:
             found[pk] = over[pk]
         elif pk in left:
@@ -304,7 +304,7 @@ def cancel(request: CertificateRequest, *, authority: Authority) -> CertificateR
         authority.check_may_act(request)  # the right may have been lost while this waited for the lock
         state = S(request.state)
         if state not in CANCELLABLE:
-            raise Conflict(f"{request.public_id} cannot be cancelled any more (it is {state}).")
+            raise Conflict(f"{request.public_id} cannot be cancelled any more (now: {state.words}).")
         event = (EventType.REQUEST_CANCELLED, {"state": str(state)})
         move = Move(request, (S.CANCELLED,), (event,), {"held_since": None, "error": ""})
         transition_many(work, [move], source=state, actor=authority.actor, now=database_now())

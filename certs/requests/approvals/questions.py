@@ -75,7 +75,7 @@ def open_question(request: CertificateRequest) -> ApprovalQuestion | None:
 def _waiting(request: CertificateRequest) -> CertificateRequest:
     row = CertificateRequest.objects.select_for_update(of=("self",)).select_related("team", "requester").get(pk=request.pk)
     if row.state != S.AWAITING_APPROVAL:
-        raise Conflict(f"{row.public_id} does not wait for approval any more (it is {row.state}).")
+        raise Conflict(f"{row.public_id} does not wait for approval any more (now: {row.state_words}).")
     return row
 
 

@@ -64,7 +64,7 @@ def index(request: HttpRequest) -> HttpResponse:
     address = {"q": text, "state": state, "unchanged": unchanged, "by": by}
     context = address | {
         "page": found,
-        "states": [(s.value, s.value.replace("_", " ")) for s in S],
+        "states": [(s.value, s.words) for s in S],
         "ages": UNCHANGED.items(),
         "ways": RequestedBy.choices,
         "older": urlencode(address | {"before": found.older}),

@@ -32,7 +32,7 @@ from certs.inventory import (
 )
 from certs.inventory.listing import served
 from certs.inventory.listing.typed import named, read_typed
-from certs.models import Certificate, InstalledPlace, Issuer, PolicyVerdict, Team
+from certs.models import ApiToken, Certificate, InstalledPlace, Issuer, PolicyVerdict, Team
 from certs.requests.submit import Requester
 from certs.spec import CertificateSpec
 from keys.models import PublicKey
@@ -328,7 +328,7 @@ def test_the_badge_is_the_state_on_list_and_page(estate: Estate, client: Client)
 
 def api_of(user: Any) -> Api:
     team = Team.objects.get(slug="web")
-    return Api(create_token(user=user, team=team, name="t", scopes=SCOPES, actor=Actor("system", "test"))[1])
+    return Api(create_token(user=user, team=team, name=f"t{ApiToken.objects.count()}", scopes=SCOPES, actor=Actor("system", "test"))[1])
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def test_operators_have_one_alert_for_all_requests_of_a_ca(twin_portal: Requeste
     for row in rows:
         hold_for_ca([row.pk], "HTTP 503")
     (alert,) = OperatorAlert.objects.filter(kind="ca_unavailable")
-    assert (alert.message, alert.occurrences) == ("Twin-CA is unavailable: HTTP 503", 2)
+    assert (alert.message, alert.occurrences) == ("Twin-CA is unavailable: HTTP 503.", 2)
     assert "manage.py resume" in alert.next_step
 
 
@@ -145,7 +145,7 @@ def test_a_failed_request_goes_back_to_where_it_stopped(twin_portal: Requester, 
 def test_a_request_that_waits_for_nothing_is_not_resumed(twin_portal: Requester, make_spec: MakeSpec, state: S) -> None:
     (row,) = submit_many([make_spec()], requester=twin_portal)
     CertificateRequest.objects.filter(pk=row.pk).update(state=state, resume_id="resume-1", held_since=None, stopped_at="")
-    with pytest.raises(Conflict, match=f"is {state} and not waiting") as refused:
+    with pytest.raises(Conflict, match=f"does not wait to be resumed .now: {state.words}") as refused:
         resume("resume-1", authority=twin_portal.authority)
     assert row.public_id in refused.value.next_step
     assert not events(row, "request:resumed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from django.test import Client
 
 from certs.bulk import dispatch
 from certs.bulk.submit import submit_order
+from certs.enums import RequestState as S
 from certs.models import BulkChunk, CertificateRequest
 from certs.requests.submit import submit
 from certs.spec import CertificateSpec
@@ -75,3 +77,22 @@ def test_older_requests_are_of_the_same_way(alice: Client, monkeypatch: pytest.M
     second = alice.get(f"/requests/?{first.context['older']}")
     assert [row.common_name for row in second.context["page"].rows] == ["me.example.com"]
     assert not second.context["page"].older
+
+
+@pytest.mark.parametrize("state", S)
+def test_states_are_shown_in_words_and_the_filter_names_them_alike(alice: Client, state: S) -> None:
+    CertificateRequest.objects.filter(common_name="me.example.com").update(state=state)
+    row = CertificateRequest.objects.get(common_name="me.example.com")
+    listed_page = alice.get("/requests/", {"state": state.value, "by": "me"}).content.decode()
+    detail = alice.get(f"/requests/{row.public_id}/").content.decode()
+    badges = re.findall(r'<span class="badge-state [^"]*">([^<]*)</span>', listed_page)
+    assert badges == [state.words]
+    assert f'<option value="{state.value}" selected>{state.words}</option>' in " ".join(listed_page.split())
+    for page in (listed_page, detail):
+        shown = re.sub(r"<[^>]*>", " ", page)
+        for internal in ("csr created", "key ready", "awaiting approval", "csr_created", "key_ready", "awaiting_approval"):
+            assert internal not in shown
+
+
+def test_each_state_has_words_of_its_own() -> None:
+    assert len({state.words for state in S}) == len(S)

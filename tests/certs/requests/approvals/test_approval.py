@@ -96,7 +96,7 @@ def test_a_decision_counts_for_the_content_that_was_shown(cast: Cast, row: Certi
 def test_only_a_request_that_waits_for_approval_is_decided(cast: Cast, row: CertificateRequest, decision: str) -> None:
     for state in set(S) - {S.AWAITING_APPROVAL}:
         CertificateRequest.objects.filter(pk=row.pk).update(state=state)
-        with pytest.raises(Conflict, match=f"it is {state}"):
+        with pytest.raises(Conflict, match=f"now: {S(state).words}"):
             decide(decision, row, cast["approver"])
     assert not Approval.objects.exists()
 
@@ -181,7 +181,7 @@ def test_a_request_without_a_certificate_is_cancelled(cast: Cast, make_spec: Mak
 def test_a_request_that_has_a_certificate_or_has_ended_is_not_cancelled(cast: Cast, make_spec: MakeSpec, state: S) -> None:
     (row,) = submit_many([make_spec()], requester=cast.requester("requester"))
     CertificateRequest.objects.filter(pk=row.pk).update(state=state)
-    with pytest.raises(Conflict, match=f"cannot be cancelled any more .it is {state}"):
+    with pytest.raises(Conflict, match=f"cannot be cancelled any more .now: {S(state).words}"):
         cancel(row, authority=cast.authority("requester"))
     assert events(row, "request:cancelled") == []
 
