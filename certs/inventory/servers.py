@@ -5,7 +5,6 @@ from __future__ import annotations
 from certs.models import Certificate, RequestDraft
 from certs.servers.kinds import Server, server_named
 
-
 LONGEST_LINEAGE = 50  # certificates that are followed back
 
 
