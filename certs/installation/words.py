@@ -98,7 +98,8 @@ def _sentences(place: InstalledPlace, outcome: PlaceOutcome, now: datetime) -> t
             return place.detail, "Ask an administrator to add the network to PKI_LIVE_NETWORKS, or check it with the command below."
     return (
         place.detail,
-        "That can be right: a firewall may let only other machines through. Check it from one of them with the command below.",
+        "Check that the server runs, and the name and the port. A firewall may also let only other machines through: "
+        "check it from one of them with the command below.",
     )
 
 

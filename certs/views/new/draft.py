@@ -19,7 +19,7 @@ from certs.servers.kinds import Place, servers_of
 from certs.views.access import page, requester_for
 from certs.views.new.judged import Judged, judge
 from certs.views.new.offers import changes_of, keys, profile_for
-from certs.views.new.start import uploaded_csr
+from certs.views.new.start import pasted_csr, uploaded_csr
 from db.clock import database_now
 
 HEADINGS = {
@@ -136,6 +136,7 @@ def _draft_shown(request: HttpRequest, judged: Judged, *, refused: PortalError |
         "keys": keys(draft.team, now=now),
         "places": changes_of(draft.place, now),
         "refused": refused,
+        "csr": pasted_csr(request, refused) if refused is not None else "",
         "of_csr": refused is not None and refused.field not in ("names", "validity", "validity_days", "key"),
         "address": request.build_absolute_uri(reverse("new-draft", args=[draft.public_id])),
     }

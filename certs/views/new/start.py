@@ -70,8 +70,10 @@ def new(request: HttpRequest) -> HttpResponse:
         return redirect("new-draft", _from_tile(request).public_id)
     except InputRefused as exc:
         tried = Tried(exc, given.get("text", ""))
-        template = "new/csr.html" if given.get("place") == Place.CSR else "new/start.html"
-        return _page(request, template, tried=tried, status=exc.status)
+        if given.get("place") != Place.CSR:
+            return _page(request, "new/start.html", tried=tried, status=exc.status)
+        typed = {"csr": pasted_csr(request, exc), "validity": given.get("validity", "")}
+        return _page(request, "new/csr.html", tried=tried, typed=typed, status=exc.status)
 
 
 @page
@@ -225,6 +227,11 @@ def uploaded_csr(request: HttpRequest) -> bytes:
     if not data.strip():
         raise InputRefused("There is no CSR yet.", field="csr", next_step="Choose the file that ends in .csr, or paste its text.")
     return bytes(data)
+
+
+def pasted_csr(request: HttpRequest, error: PortalError) -> str:
+    """Return the pasted text for the page that shows it again; a secret goes back to nobody."""
+    return "" if getattr(error, "refusal", "") == RefusalClass.SECRET_PASTED else request.POST.get("csr", "")
 
 
 def _rewritten(request: HttpRequest) -> HttpResponse:

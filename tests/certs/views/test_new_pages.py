@@ -185,6 +185,22 @@ def test_csr_for_a_name_of_elsewhere_says_whom_to_ask(portal: Portal) -> None:
         assert 'href="/teams/web/ask-for-domain/">Ask for the domain<' in text
 
 
+@pytest.mark.parametrize("on_the_draft", [False, True])
+def test_pasted_csr_that_is_refused_stays_in_the_field_and_a_secret_does_not(portal: Portal, on_the_draft: bool) -> None:  # noqa: FBT001
+    """Every error keeps what was typed."""
+    alice = signed_in("alice")
+    draft = begin(DraftFields(place="server", names="a.example.com"), requester=portal.requester())
+    address, fields = (
+        (f"/new/{draft.public_id}/csr/", {}) if on_the_draft else ("/new/", {"place": "csr", "team": "web", "validity": "30 days"})
+    )
+    page = alice.post(address, {**fields, "csr": "BEGIN nothing </textarea>"})
+    assert page.status_code == 422
+    assert ">BEGIN nothing &lt;/textarea&gt;</textarea>" in page.content.decode()
+    assert on_the_draft or 'value="30 days"' in page.content.decode()
+    secret = ec.generate_private_key(ec.SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    assert secret[60:100] not in alice.post(address, {**fields, "csr": secret}).content.decode()
+
+
 def test_private_key_in_place_of_a_csr_is_said_to_be_blocked_and_another_is_offered(portal: Portal) -> None:
     alice, key = signed_in("alice"), ec.generate_private_key(ec.SECP256R1())
     own = begin(DraftFields(place="server", names="a.example.com"), requester=portal.requester())
