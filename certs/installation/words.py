@@ -98,8 +98,7 @@ def _sentences(place: InstalledPlace, outcome: PlaceOutcome, now: datetime) -> t
             return place.detail, "Ask an administrator to add the network to PKI_LIVE_NETWORKS, or check it with the command below."
     return (
         place.detail,
-        "Check that the server runs, and the name and the port. A firewall may also let only other machines through: "
-        "check it from one of them with the command below.",
+        "Check that the server runs, and the name and the port. Where a firewall lets only other machines through, use the command below.",
     )
 
 

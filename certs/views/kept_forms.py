@@ -27,7 +27,7 @@ MOST_CHARACTERS = 100_000
 MOST_FIELDS = 500
 # Kept forms of one address in an hour: each is a row that nobody who is signed in asked for.
 FROM_ONE_ADDRESS = 30
-_UNSHOWN = {"csrfmiddlewaretoken", "back", "next", "plan", "digest"}
+_UNSHOWN = {"csrfmiddlewaretoken", "back", "next", "plan", "digest", "go"}
 
 
 @dataclass(frozen=True, slots=True)

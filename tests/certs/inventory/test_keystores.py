@@ -34,7 +34,9 @@ def folder(twin_portal: Requester, tmp_path: Path) -> tuple[Path, Certificate, s
 
 
 def run(command: str, folder: Path, *options: str) -> str:
-    done = subprocess.run(["bash", "-ec", " ".join((command, *options))], cwd=folder, check=True, capture_output=True, text=True)
+    end = ")" if command.endswith(")") else ""
+    command = " ".join((command.removesuffix(end), *options)) + end
+    done = subprocess.run(["bash", "-ec", command], cwd=folder, check=True, capture_output=True, text=True)
     return done.stdout
 
 
@@ -46,6 +48,7 @@ def test_pkcs12_holds_key_certificate_and_chain(folder: tuple[Path, Certificate,
     assert store.cert is not None
     assert store.cert.certificate.public_bytes(Encoding.DER) == bytes(certificate.body.der)
     assert len(store.additional_certs) >= 1
+    assert (where / f"{stem}.p12").stat().st_mode & 0o77 == 0
 
 
 def test_keytool_reads_the_keystores(folder: tuple[Path, Certificate, str]) -> None:
@@ -55,6 +58,7 @@ def test_keytool_reads_the_keystores(folder: tuple[Path, Certificate, str]) -> N
     run(pkcs12_command(stem), where, f"-passout pass:{PASSWORD}")
     run(jks_command(stem), where, f"-srcstorepass {PASSWORD} -deststorepass {PASSWORD}")
     assert "PrivateKeyEntry" in run(f"keytool -list -keystore {stem}.jks -storepass {PASSWORD}", where)
+    assert (where / f"{stem}.jks").stat().st_mode & 0o77 == 0  # it has the private key
     run(truststore_command(stem), where, f"-storepass {PASSWORD}")
     assert "trustedCertEntry" in run(f"keytool -list -keystore truststore.p12 -storepass {PASSWORD}", where)
 

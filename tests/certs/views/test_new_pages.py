@@ -186,7 +186,7 @@ def test_csr_for_a_name_of_elsewhere_says_whom_to_ask(portal: Portal) -> None:
 
 
 @pytest.mark.parametrize("on_the_draft", [False, True])
-def test_pasted_csr_that_is_refused_stays_in_the_field_and_a_secret_does_not(portal: Portal, on_the_draft: bool) -> None:  # noqa: FBT001
+def test_pasted_csr_that_is_refused_stays_in_the_field_and_a_secret_does_not(portal: Portal, on_the_draft: bool) -> None:
     """Every error keeps what was typed."""
     alice = signed_in("alice")
     draft = begin(DraftFields(place="server", names="a.example.com"), requester=portal.requester())

@@ -234,6 +234,7 @@ def test_client_certificate_has_nothing_to_reload_and_no_server_to_look_at(porta
     install = text_of(signed_in("alice").get(f"/certificates/{certificate.cert_id}/install/"))
     for text in (text_of(page), install):
         assert ("one reload" in text, "Check that it is live" in text, "curl --cert" in text) == (False, False, True)
+    assert installation_of(certificate.cert_id).title == "Client program: two files and nothing to reload"  # type: ignore[union-attr]
     signed_in("alice").get(f"/certificates/{certificate.cert_id}/fullchain.pem")
     assert steps_of(page_of(certificate.request))["Installed"] == "done"
 
