@@ -10,7 +10,8 @@ from certs.access.permissions import Permission, holders_of
 from certs.ca.lifetime import Ending
 from certs.errors import PortalError
 from certs.issuance.certificates import alert_date
-from certs.models import Certificate, RenewalBlocked, RequestDraft
+from certs.models import Certificate, RenewalBlocked, RequestDraft, Team
+from certs.requests.domains.domain_requests import owners_told
 from certs.requests.drafts import WITH_CSR, plan_of
 from certs.requests.facts.duplicates import content_of, living_duplicates
 from certs.requests.submit import Preview, Requester, preview
@@ -50,6 +51,7 @@ class Judged:
     renews_at: datetime | None = None
     twin: Certificate | None = None
     outside: tuple[str, ...] = ()
+    owners: tuple[tuple[str, Team], ...] = ()
     domains: tuple[str, ...] = ()
     commands: tuple[Command, ...] = ()
     files: FileNames | None = None
@@ -150,6 +152,7 @@ def judge(draft: RequestDraft, *, requester: Requester, now: datetime) -> Judged
         renews_at=alert_date(now, ending.at) if ending else None,
         twin=_twin(spec, requester, now),
         outside=outside,
+        owners=owners_told(outside, requester.user),
         domains=domains,
         commands=_commands(draft, spec, key),
         files=FileNames.of((*spec.dns_names, *spec.ip_addresses)),
@@ -163,7 +166,8 @@ def _only_people_help(seen: Preview) -> bool:
 
 def people() -> tuple[str, ...]:
     """Return the first persons of the security team, by the names that colleagues know."""
-    rows = holders_of(Permission.DECIDE_REQUESTS).order_by("pk")[:_PEOPLE_NAMED]
+    # Those who grant domains and publish policies: who only decides requests can do neither.
+    rows = holders_of(Permission.ACT_FOR_EVERY_TEAM).order_by("pk")[:_PEOPLE_NAMED]
     return tuple(row.get_full_name() or row.get_username() for row in rows)
 
 

@@ -19,6 +19,7 @@ from certs.language.assistant import AssistantUnavailable, rewrite
 from certs.language.meaning import KEY_ELSEWHERE
 from certs.language.nearest import nearest_sentence
 from certs.models import RequestDraft, Team
+from certs.requests.domains.domain_requests import owners_told
 from certs.requests.drafts import DraftFields, begin, unfinished_drafts
 from certs.requests.exposure.refused_secrets import refuse_secrets
 from certs.requests.plan import defaults_for, plan_words
@@ -94,7 +95,7 @@ def automatic(request: HttpRequest) -> HttpResponse:
     domains = team.domain_names()
     outside = [name for name in names if not is_inside(name, domains)]
     named = {"name": names[0], "sans": ",".join(f"DNS:{name}" for name in names), "asked": names, "team": team}
-    judged = {"outside": outside, "domains": domains, "people": people() if outside else ()}
+    judged = {"outside": outside, "domains": domains, "people": people() if outside else (), "owners": owners_told(outside, request.user)}
     return _page(request, "new/automatic.html", typed=named | judged)
 
 

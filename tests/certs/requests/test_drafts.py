@@ -6,17 +6,19 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Group
 from django.test import Client
 
 from certs import tasks
 from certs.access.permissions import teams_of
 from certs.errors import InputRefused
-from certs.models import CertificateRequest, OutgoingMail, RequestDraft
+from certs.models import CertificateRequest, OutgoingMail, RequestDraft, Team
 from certs.notifications.topics import Topic
 from certs.requests.drafts import DraftFields, begin, plan_of, submit_draft
 from certs.requests.plan import plan_digest
 from certs.servers.kinds import Place
 from db.clock import database_now
+from tests.cast import person
 from tests.certs.api.test_issue import pem_csr
 from tests.certs.life import brought, issued, new_policy, walk
 from tests.journeys.test_channels import signed_in
@@ -111,7 +113,37 @@ def test_name_outside_the_domains_says_what_to_do(portal: Portal) -> None:
     assert "pay.other.test is outside the domains of team Web" in page
     assert "ask that team to request the certificate" in page
     assert "ask the security team for it (carol)" in page
+    assert "the security team can say it" in page
     assert "Other" not in page.replace("Others", "")
+
+
+@pytest.mark.parametrize("name", ["pay.other.test", "*.other.test", "other.test"])
+@pytest.mark.parametrize("way", ["member", "auditor"])
+def test_team_of_a_name_is_told_to_its_members_and_to_who_sees_every_team(portal: Portal, name: str, way: str) -> None:
+    if way == "member":
+        Team.objects.get(slug="other").members.add(portal.alice)
+    else:
+        Group.objects.get(name="auditor").user_set.add(portal.alice)
+    alice = signed_in("alice")
+    page = text_of(alice.get(drafted(alice, names=name)))
+    assert f'<span class="names">{name}</span> belongs to team <a href="/teams/other/">Other</a>.' in page
+    assert "Ask that team to request the certificate" in page
+    script = text_of(alice.get("/new/automatic/", {"team": "web", "name": "pay.other.test"}))
+    assert 'belongs to team <a href="/teams/other/">Other</a>' in script
+
+
+def test_name_that_no_team_has_belongs_to_nobody(portal: Portal) -> None:
+    Group.objects.get(name="auditor").user_set.add(portal.alice)
+    alice = signed_in("alice")
+    page = text_of(alice.get(drafted(alice, names="pay.nobody.test")))
+    assert "belongs to team" not in page
+    assert "ask that team to request the certificate" in page
+
+
+def test_security_team_is_named_by_who_can_grant_a_domain(portal: Portal) -> None:
+    person("decider", "approver")
+    alice = signed_in("alice")
+    assert "decider" not in text_of(alice.get(drafted(alice, names="pay.other.test")))
 
 
 def test_living_certificate_of_the_same_names_is_offered_for_renewal(portal: Portal) -> None:
