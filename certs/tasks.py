@@ -33,7 +33,7 @@ from certs.notifications import alerts, digests, token_ends
 from certs.notifications.delivery import bundling, deliver, mail, password_reset
 from certs.pipeline import send_if_room, start_remote
 from certs.reconciliation import each_ca, nightly
-from certs.renewal import expiry, planned_revocation
+from certs.renewal import expiry, expiry_alerts, planned_revocation
 from certs.replay import jobs as replays
 from certs.replay import waiver_ends
 from certs.reports import keeping, verdicts
@@ -409,8 +409,8 @@ def count_reissues() -> int:
 
 @shared_task
 def count_states() -> int:
-    """Keep the figures of the inventory and of each CA, which pages and `/metrics` read."""
-    return _each_alone(("figures", figures.count_when_due), ("CAs", count_by_issuer))
+    """Keep the figures of the inventory and of each CA, and close alerts about certificates that somebody has dealt with."""
+    return _each_alone(("figures", figures.count_when_due), ("CAs", count_by_issuer), ("alerts", expiry_alerts.close_settled))
 
 
 @shared_task(time_limit=1800, soft_time_limit=1700)

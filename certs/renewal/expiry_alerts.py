@@ -1,7 +1,8 @@
 """Alerts for certificates that end or have ended and that nothing replaces, one for each team.
 
-Their mail goes out when they open. A certificate that joins an open alert is in the reminders of the same
-night (`certs.renewal.reminders`), which go to the operators too.
+They open at night, with their mail, and close within a minute of what settles them. A certificate
+that joins an open alert is in the reminders of the same night (`certs.renewal.reminders`), which go
+to the operators too.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from certs.models import Certificate, OperatorAlert, Team
 from certs.notifications.alerts import close_alerts, raise_alert
 from certs.notifications.wording import count_of, day, name_of, read_names
 from certs.renewal.attention import unreplaced
+from db.clock import database_now
 
 LAST_DAYS = 7  # from here on operators are alerted to what is not renewed
 LOOK_BACK = timedelta(days=30)  # an expiry is found that late after an outage of the portal
@@ -29,11 +31,38 @@ def keep_expiry_alerts(*, now: datetime) -> None:
     `expired` stays open until each of its certificates was replaced or revoked, its renewal was
     switched off, or a person closed the alert: that settles what had expired by then.
     """
-    last_days = Certificate.objects.filter(not_after__gt=now, not_after__lte=now + timedelta(days=LAST_DAYS), alert_at__lte=now)
-    ended = Certificate.objects.filter(not_after__lte=now)
     for team in Team.objects.order_by("pk"):
-        _keep_expiring(team, last_days.filter(team=team, renewal_off_reason=""), now=now)
-        _keep_expired(team, ended.filter(team=team, renewal_off_reason=""), now=now)
+        _keep_expiring(team, _ending_since(now, team, now=now), now=now)
+        _keep_expired(team, now=now)
+
+
+def close_settled() -> int:
+    """Close the open alerts of which every certificate was replaced or revoked, or its renewal switched off. Returns how many.
+
+    Between two nights, so that nobody looks after what somebody has done. Opens none, and changes no
+    message. Without an open alert it is one query; else a few for each team that has one.
+    """
+    now, closed = database_now(), 0
+    alerts = OperatorAlert.objects.filter(kind__in=(AlertKind.EXPIRING, AlertKind.EXPIRED), closed_at=None)
+    found = {(kind, cause): seen for kind, cause, seen in alerts.values_list("kind", "cause", "last_seen_at")}
+    if not found:
+        return 0
+    slugs = {cause.partition(":")[2] for _, cause in found}
+    teams = {_cause(team): team for team in Team.objects.filter(slug__in=slugs)}
+    for (kind, cause), seen in found.items():
+        if cause not in teams:
+            continue
+        # What has ended since the night is no reason to close: `expired` opens in the next one.
+        rows = _ending_since(seen, teams[cause], now=now) if kind == AlertKind.EXPIRING else _ended_of(teams[cause], now=now)
+        if not any(unreplaced(rows, now=now)):
+            closed += close_alerts(kind=AlertKind(kind), cause=cause, now=now)
+    return closed
+
+
+def _ending_since(moment: datetime, team: Team, *, now: datetime) -> QuerySet[Certificate]:
+    """Return certificates of the team that are due and end after a moment and within LAST_DAYS."""
+    ending = Certificate.objects.filter(not_after__gt=moment, not_after__lte=now + timedelta(days=LAST_DAYS), alert_at__lte=now)
+    return ending.filter(team=team, renewal_off_reason="")
 
 
 @transaction.atomic
@@ -51,15 +80,20 @@ def _keep_expiring(team: Team, rows: QuerySet[Certificate], *, now: datetime) ->
     )
 
 
-@transaction.atomic
-def _keep_expired(team: Team, rows: QuerySet[Certificate], *, now: datetime) -> None:
+def _ended_of(team: Team, *, now: datetime) -> QuerySet[Certificate]:
+    """Return certificates of the team that have ended and that no person has settled by closing an alert."""
     alerts = OperatorAlert.objects.filter(kind=AlertKind.EXPIRED, cause=_cause(team))
     # From the opening of the alert, not from today: one that stays open for months would forget the certificates that it names.
     opened = alerts.filter(closed_at__isnull=True).values_list("raised_at", flat=True).first()
     settled = alerts.filter(closed_by__isnull=False).aggregate(last=Max("closed_at"))["last"]
     since = (opened or now) - LOOK_BACK
-    rows = rows.filter(not_after__gt=max(since, settled) if settled else since)
-    count, named = _count(rows, now)
+    ended = Certificate.objects.filter(not_after__lte=now, not_after__gt=max(since, settled) if settled else since)
+    return ended.filter(team=team, renewal_off_reason="")
+
+
+@transaction.atomic
+def _keep_expired(team: Team, *, now: datetime) -> None:
+    count, named = _count(_ended_of(team, now=now), now)
     if not count:
         close_alerts(kind=AlertKind.EXPIRED, cause=_cause(team), now=now)
         return

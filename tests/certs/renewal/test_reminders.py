@@ -18,7 +18,7 @@ from certs.enums import RevocationReason
 from certs.models import Certificate, OperatorAlert, OutgoingMail, RenewalNotice, Team
 from certs.notifications.alerts import close_by_hand
 from certs.renewal import expiry
-from certs.renewal.expiry_alerts import keep_expiry_alerts
+from certs.renewal.expiry_alerts import close_settled, keep_expiry_alerts
 from certs.renewal.expiry_mail import write_mails
 from certs.renewal.reminders import remind
 from certs.requests.submit import Requester
@@ -272,6 +272,52 @@ def test_alert_of_an_expired_certificate_stays_open_until_it_is_replaced(twin_po
     issued(brought("own.example.com"), twin_portal)
     nights(clock, 1)
     assert alert("expired") is None
+
+
+@pytest.mark.parametrize("way", ["named again", "renewed", "revoked", "switched off"])
+def test_alert_closes_between_two_nights_when_its_last_certificate_is_dealt_with(
+    twin_portal: Requester, alice: Any, clock: MovedClock, way: str
+) -> None:
+    first, second = (issued(brought(name), twin_portal) for name in ("one.example.com", "two.example.com"))
+    new_policy("v2.4", key_reuse_at_renewal={"allowed": False})
+    to_night(clock, 85)
+    nights(clock, 1)
+    request_revocation(first, reason=RevocationReason.SUPERSEDED, authority=Authority(SYSTEM), begin=False)
+    assert (close_settled(), alert("expiring") is None) == (0, False)
+    if way == "named again":
+        issued(brought("two.example.com"), twin_portal)
+    elif way == "renewed":
+        again = issued(brought("other.example.com"), twin_portal)
+        Certificate.objects.filter(pk=again.pk).update(renewed_from=second)
+    elif way == "revoked":
+        request_revocation(second, reason=RevocationReason.CESSATION_OF_OPERATION, authority=Authority(SYSTEM), begin=False)
+    else:
+        Certificate.objects.filter(pk=second.pk).update(renewal_off_reason="It ends.")
+    assert (close_settled(), alert("expiring")) == (1, None)
+    assert close_settled() == 0
+
+
+def test_alert_about_what_ends_in_the_day_stays_until_the_night_finds_it_expired(
+    twin_portal: Requester, alice: Any, clock: MovedClock
+) -> None:
+    issued(brought("own.example.com"), twin_portal)
+    new_policy("v2.4", key_reuse_at_renewal={"allowed": False})
+    to_night(clock, 90)
+    expiry.check_expiry(begin=False)
+    clock.move(timedelta(hours=20))
+    assert Certificate.objects.get().not_after < clock.now
+    assert (close_settled(), alert("expiring") is None) == (0, False)
+    to_night(clock, 1)
+    expiry.check_expiry(begin=False)
+    assert (alert("expiring"), alert("expired") is None) == (None, False)
+    assert close_settled() == 0
+    issued(brought("own.example.com"), twin_portal)
+    assert (close_settled(), alert("expired")) == (1, None)
+
+
+def test_no_open_alert_costs_one_query(twin_portal: Requester, django_assert_num_queries: Any) -> None:
+    with django_assert_num_queries(2):  # the clock is the other one
+        assert close_settled() == 0
 
 
 def test_alert_that_a_person_closed_comes_back_for_others_only(twin_portal: Requester, alice: Any, clock: MovedClock) -> None:
