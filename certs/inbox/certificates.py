@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,7 +15,7 @@ from certs.inventory.figures import kept_since
 from certs.inventory.states import still_served
 from certs.models import Certificate, CertificateRequest, RenewalBlocked
 from certs.notifications.wording import days_left, minute
-from certs.renewal.replacement import replaced_among
+from certs.renewal.replacement import may_have_newer, newer_of
 
 SOON = timedelta(days=7)
 
@@ -29,26 +28,25 @@ _WHY = {
 }
 
 # What a line shows: whole rows have a hundred columns, and the page has fifty lines.
-_READ = ("cert_id", "common_name", "request", "not_after", "alert_at", "renewal_blocked", "renewal_off_reason")
+_READ = (
+    *("cert_id", "common_name", "request", "not_before", "not_after", "alert_at", "issued_at"),
+    *("team", "profile", "renewal_blocked", "renewal_off_reason"),
+)
 _NAMES = Prefetch("request", CertificateRequest.objects.only("dns_names", "ip_addresses"))
 
 
 def needing_a_person(rows: Any, *, most: int, now: datetime) -> Inbox:
     """Return those of `rows` that nothing renews or that are renewed and not installed, by their end."""
     needing = CertificateFilter(state=CertificateState.NEEDS_YOU)
-    found = list(filter_certificates(rows, needing, now=now).order_by("not_after", "pk").prefetch_related(_NAMES).only(*_READ)[: most + 1])
-    replaced = _replaced_by_another(found)
-    shown = [one for one in found[:most] if one.pk not in replaced]
+    listed = filter_certificates(rows, needing, now=now).order_by("not_after", "pk").annotate(may_have_newer=may_have_newer())
+    found = list(listed.prefetch_related(_NAMES).only(*_READ)[: most + 1])
+    # Their owners have requested new certificates for the same names: nobody is reminded of these either.
+    newer = newer_of([one for one in found if one.may_have_newer])
+    shown = [one for one in found[:most] if one.pk not in newer]
     served = set(still_served(Certificate.objects.filter(pk__in=[one.pk for one in shown]), now=now).values_list("pk", flat=True))
     matters = [_install(one, now) if one.pk in served else _renewal(one, now) for one in shown]
     more = (More("All certificates that need a person", needing.url()),) if len(found) > most else ()
     return Inbox(tuple(matters), more)
-
-
-def _replaced_by_another(found: Sequence[Certificate]) -> set[int]:
-    """Return the ids of those that the policy refuses to renew, and in whose place a new certificate was requested."""
-    refused = [one.pk for one in found if one.renewal_blocked == RenewalBlocked.POLICY]
-    return replaced_among(list(Certificate.objects.filter(pk__in=refused))) if refused else set()
 
 
 def without_owner() -> Inbox:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -203,3 +204,23 @@ def test_certificate_that_the_policy_refuses_to_renew_waits_until_another_takes_
     assert sorted(named()) == ["old.example.com", "other.example.com"]
     issued(make_spec("old.example.com"), requester)
     assert named() == ["other.example.com"]
+
+
+@pytest.mark.parametrize("blocked", [RenewalBlocked.NEEDS_CSR, RenewalBlocked.FAILED, RenewalBlocked.OFF, RenewalBlocked.APPROVAL])
+def test_certificate_whose_names_have_a_newer_one_waits_for_nobody(cast: Cast, make_spec: MakeSpec, blocked: RenewalBlocked) -> None:
+    requester, now = cast.requester("requester"), database_now()
+    old = issued(make_spec("old.example.com"), requester)
+    Certificate.objects.filter(pk=old.pk).update(
+        renewal_blocked=blocked,
+        alert_at=now - timedelta(days=2),
+        issued_at=now - timedelta(days=80),
+        not_after=now + timedelta(days=9),
+    )
+    assert kinds(cast, "requester", [requester.team]) == [Kind.RENEWAL]
+    more = replace(make_spec("old.example.com"), dns_names=("old.example.com", "more.example.com"))
+    issued(more, requester)  # more than its names is another content
+    assert kinds(cast, "requester", [requester.team]) == [Kind.RENEWAL]
+    newer = issued(make_spec("old.example.com"), requester)
+    assert kinds(cast, "requester", [requester.team]) == []
+    Certificate.objects.filter(pk=newer.pk).update(status=Certificate.Status.REVOKED)
+    assert kinds(cast, "requester", [requester.team]) == [Kind.RENEWAL]
