@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.db.models import Q
+from django.db.models import Q, Value
+from django.db.models.functions import Concat, Trim
 
 from audit.models import AuditEvent, AuditSubject
 from certs.access.permissions import Authority, Permission
@@ -123,7 +124,9 @@ def _orders(text: str, authority: Authority) -> Iterator[Thing]:
 
 def _persons(text: str, _authority: Authority) -> Iterator[Thing]:
     bare = text.partition(":")[2] if text.lower().startswith("user:") else text
-    rows = get_user_model().objects.filter(Q(username__iexact=bare) | Q(email__iexact=bare))
+    named = Q(username__iexact=bare) | Q(email__iexact=bare) | Q(full_name__iexact=bare)
+    full_name = Trim(Concat("first_name", Value(" "), "last_name"))  # as pages show it
+    rows = get_user_model().objects.annotate(full_name=full_name).filter(named)
     for row in rows.order_by("pk")[:MOST]:
         yield _person(row)
 
@@ -222,7 +225,7 @@ _LOOK_UPS_OF_TEAMS: tuple[_LookUp, ...] = (
 )
 _LOOK_UPS: tuple[_LookUp, ...] = (
     *_LOOK_UPS_OF_TEAMS[:3],
-    ("account or e-mail address", _persons),
+    ("account, e-mail address or name of a person", _persons),
     ("API token", _tokens),
     ("team", _teams),
     ("domain", _domains),

@@ -7,6 +7,7 @@ from datetime import date
 from typing import Any
 
 import pytest
+from django.contrib.auth import get_user_model
 from django.db import connection, transaction
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -97,7 +98,8 @@ def test_nobody_learns_of_events_of_what_they_may_not_see(portal: Portal, certif
 
 
 def test_persons_are_found_by_name_and_mail_with_what_their_tokens_did(portal: Portal, certificate: Certificate) -> None:
-    for text in ("alice", "ALICE@example.com", "user:alice"):
+    get_user_model().objects.filter(username="alice").update(first_name="Alice", last_name="van der Berg")
+    for text in ("alice", "ALICE@example.com", "user:alice", "Alice van der Berg"):
         assert "request:submitted" in found(portal.carol, text)
     assert "user:created" in found(portal.carol, "alice")
     assert "user:created" in found(portal.alice, "alice")
@@ -119,8 +121,8 @@ def test_event_is_found_by_its_number(portal: Portal) -> None:
 def test_what_was_looked_for_is_said_where_nothing_is_found(portal: Portal) -> None:
     meaning = meaning_of("no-such-thing", authority(portal.carol))
     assert meaning.things == ()
-    assert "account or e-mail address" in meaning.looked_for
-    assert "account or e-mail address" not in meaning_of("no-such-thing", authority(portal.alice)).looked_for
+    assert "account, e-mail address or name of a person" in meaning.looked_for
+    assert "account, e-mail address or name of a person" not in meaning_of("no-such-thing", authority(portal.alice)).looked_for
 
 
 @pytest.mark.parametrize("text", ["%", "'; --", "x" * 5000, "１２３", "💥", "9" * 30, "request:", ":", "a:b:c", "request:req-1/../.."])
