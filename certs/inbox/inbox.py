@@ -12,6 +12,7 @@ from django.db.models import Q, QuerySet
 
 from certs.access.permissions import Permission, held_by
 from certs.inbox.alerts import alerts_waiting, expired_of
+from certs.inbox.cas import cas_to_decide, cas_to_take_live
 from certs.inbox.certificates import needing_a_person, without_owner
 from certs.inbox.decisions import (
     domains_to_decide,
@@ -72,6 +73,7 @@ _FOR = {
     Present.REQUESTS: (Permission.DECIDE_REQUESTS,),
     Present.ORDERS: (Permission.DECIDE_REQUESTS,),
     Present.DOMAINS: (Permission.ACT_FOR_EVERY_TEAM,),
+    Present.CAS: (Permission.MANAGE_CAS,),
 }
 
 
@@ -115,6 +117,8 @@ def _of_roles(reader: Reader, *, most: int, now: datetime) -> list[Inbox]:
         parts.append(without_owner())
     if Permission.PUBLISH_POLICIES in reader.held and (may_find(Present.DRAFTS) or may_find(Present.WAIVERS)):
         parts.append(policies_to_decide(user, most=most, now=now))
+    if may_find(Present.CAS):
+        parts.append(cas_to_decide(user, most=most))
     return parts
 
 
@@ -140,4 +144,6 @@ def count_waiting(reader: Reader) -> int:
         lists.append(drafts_for(user))
     if reader.is_officer and may_find(Present.WAIVERS):
         lists.append(waivers_for(user, now=database_now()))
+    if may_find(Present.CAS):
+        lists.append(cas_to_take_live(user))
     return min(count_together(lists, most=COUNTED), COUNTED)

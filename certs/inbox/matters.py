@@ -18,6 +18,7 @@ class Kind(StrEnum):
     QUESTION = "Question"
     DOMAIN = "Domain"
     POLICY = "Policy"
+    CA = "CA"
     PERSON = "Person"
     EXPIRED = "Expired"
     RENEWAL = "Renewal"

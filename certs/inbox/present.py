@@ -12,6 +12,7 @@ from certs.enums import AlertKind, RequestState
 from certs.models import (
     ApprovalQuestion,
     BulkOrder,
+    CAAddition,
     CertificateRequest,
     DomainRequest,
     JoinRequest,
@@ -31,6 +32,7 @@ class Present(StrEnum):
     QUESTIONS = "questions"
     DRAFTS = "drafts"
     WAIVERS = "waivers"
+    CAS = "cas"
     PEOPLE = "people"
     EXPIRED = "expired"
 
@@ -43,6 +45,7 @@ _ROWS = {
     Present.QUESTIONS: (ApprovalQuestion, "answered_at IS NULL"),
     Present.DRAFTS: (PolicyVersion, f"state = '{PolicyVersion.State.DRAFT.value}'"),
     Present.WAIVERS: (PolicyWaiver, "approved_at IS NULL AND ended_at IS NULL"),
+    Present.CAS: (CAAddition, f"state = '{CAAddition.State.READY.value}'"),
     Present.PEOPLE: (JoinRequest, "decided_at IS NULL"),
     Present.EXPIRED: (OperatorAlert, f"kind = '{AlertKind.EXPIRED.value}' AND closed_at IS NULL"),
 }

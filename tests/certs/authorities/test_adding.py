@@ -138,6 +138,12 @@ def test_a_ca_is_compared_tested_and_taken_live_by_a_second_person(portal: Porta
     with pytest.raises(NotPermitted, match="second person"):
         go_live(addition, confirmation="Branch-CA", authority=officer(portal))
     dora = second_officer()
+    pages = []
+    for who in (portal.carol, dora.user):
+        client = Client()
+        client.force_login(who)
+        pages.append(client.get(reverse("ca-addition", args=[addition.public_id])).content.decode())
+    assert [('name="confirmation"' in one, "inbox of the others" in one) for one in pages] == [(False, True), (True, False)]
     with pytest.raises(InputRefused):
         go_live(addition, confirmation="branch-ca", authority=dora)
     issuer = go_live(addition, confirmation="Branch-CA", authority=dora)

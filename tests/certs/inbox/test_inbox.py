@@ -19,7 +19,7 @@ from certs.inbox.alerts import way_of
 from certs.inbox.inbox import Reader, count_waiting, inbox_of
 from certs.inbox.matters import Kind
 from certs.inventory.figures import count_states
-from certs.models import Certificate, CertificateRequest, OperatorAlert, RenewalBlocked
+from certs.models import CAAddition, Certificate, CertificateRequest, OperatorAlert, RenewalBlocked
 from certs.replay.jobs import begin_replay
 from certs.requests.approvals.approval import approve
 from certs.requests.domains.domain_requests import ask_for_domain
@@ -144,6 +144,25 @@ def test_replayed_draft_and_waiver_wait_for_another_officer_than_their_author(ca
     assert kinds(cast, "veteran") == [Kind.POLICY, Kind.POLICY]
     assert (waiting(cast["officer"]), waiting(cast["veteran"])) == (0, 2)
     assert kinds(cast, "auditor") == []
+
+
+def test_a_ca_that_passed_its_test_waits_for_another_officer_than_who_added_it(cast: Cast) -> None:
+    """It waited on its page alone, which nobody else had a reason to open."""
+    CAAddition.objects.create(
+        public_id="ca-1",
+        kind="rest",
+        name="Branch-CA",
+        test_name="t.example.com",
+        state="ready",
+        began_by=cast["officer"],
+        began_by_name="officer",
+        created_at=database_now(),
+    )
+    assert (kinds(cast, "officer"), waiting(cast["officer"])) == ([], 0)
+    assert (kinds(cast, "veteran"), waiting(cast["veteran"])) == ([Kind.CA], 1)
+    assert kinds(cast, "auditor") == kinds(cast, "operator") == []
+    CAAddition.objects.update(state="testing")
+    assert kinds(cast, "veteran") == []
 
 
 def test_more_rows_cost_no_more_queries(cast: Cast, make_spec: MakeSpec, django_assert_max_num_queries: DjangoAssertNumQueries) -> None:
