@@ -24,6 +24,7 @@ from policy.waivers.waiver import Waiver
 __all__ = ["Check", "Decision", "Outcome", "Suggestion", "evaluate"]
 
 MAX_CANDIDATES = 200
+SEND_A_NEW_CSR = "; send a new CSR"  # ends a suggestion that changes what a CSR has signed
 
 
 class Outcome(StrEnum):
@@ -193,7 +194,7 @@ def _suggestion(before: RequestFacts, after: RequestFacts, texts: tuple[str, ...
     # Names and key of an external CSR are signed by its owner; only validity and profile can be changed for it.
     text = "; ".join(texts)
     if before.csr_brought and set(changes) - {"validity_days", "profile", "ekus"}:
-        text += "; send a new CSR"
+        text += SEND_A_NEW_CSR
     return Suggestion(text, changes, after)
 
 

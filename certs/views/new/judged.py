@@ -21,7 +21,7 @@ from certs.servers.kinds import Place, Tool, server_named
 from certs.spec import CertificateSpec
 from certs.x509.domains import is_inside
 from keys.spec import KeyFacts
-from policy.engine import Check, Decision
+from policy.engine import SEND_A_NEW_CSR, Check, Decision
 
 # A button may change these of a draft; whatever else a suggestion names is the person's to decide.
 CHANGEABLE = frozenset(("key", "validity_days"))
@@ -123,7 +123,10 @@ class Judged:
         found = self.decision.suggestion if self.decision else None
         if found is None or not found.changes:
             return ""
-        return found.text if set(found.changes) <= (OF_A_CSR if self.draft.has_csr else CHANGEABLE) else ""
+        if self.draft.has_csr:
+            return found.text if set(found.changes) <= OF_A_CSR else ""
+        # No CSR was made yet, though the policy evaluates one where the requester makes the key.
+        return found.text.removesuffix(SEND_A_NEW_CSR) if set(found.changes) <= CHANGEABLE else ""
 
     @property
     def key_is_refused(self) -> bool:

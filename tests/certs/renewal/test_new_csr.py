@@ -10,13 +10,16 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from certs.renewal.new_csr import csr_command
+from certs.models import RequestDraft
+from certs.renewal.new_csr import csr_command, csr_commands
 from certs.renewal.plan import plan_renewals
+from certs.requests.drafts import DraftFields, begin
 from certs.requests.submit import Requester
 from certs.spec import CertificateSpec
 from db.clock import database_now
 from keys.spec import facts_of
 from tests.certs.life import brought, issued, new_policy
+from tests.portal.fixtures import Portal
 
 pytestmark = pytest.mark.django_db(transaction=True)
 MakeSpec = Callable[..., CertificateSpec]
@@ -57,6 +60,17 @@ def test_command_asks_for_the_key_type_that_the_policy_of_now_wants(twin_portal:
     new_policy("v2.4", allowed_keys={"rsa": {"min_bits": 3072}, "ec": [384]})
     (plan,) = plan_renewals([certificate], at=database_now())
     assert "ec_paramgen_curve:P-384" in csr_command(plan)
+
+
+@pytest.mark.parametrize(("server", "tool"), [("tomcat", "keytool"), ("iis", "certreq.exe"), ("nginx", "openssl")])
+def test_command_is_of_the_tool_with_which_the_server_has_made_its_key(portal: Portal, server: str, tool: str) -> None:
+    """The command for a new key of a Java key store made a key file."""
+    certificate = issued(brought("own.example.com"), portal.requester())
+    begin(DraftFields(place="server", server=server), requester=portal.requester())
+    RequestDraft.objects.update(request=certificate.request)
+    (plan,) = plan_renewals([certificate], at=database_now())
+    assert tool in csr_command(plan)
+    assert len(csr_commands(plan)) == 3
 
 
 def test_names_stay_one_argument_each(twin_portal: Requester, tmp_path: Path) -> None:

@@ -185,6 +185,11 @@ def test_csr_for_a_name_of_elsewhere_says_whom_to_ask(portal: Portal) -> None:
         assert 'href="/teams/web/ask-for-domain/">Ask for the domain<' in text
 
 
+def test_suggestion_for_a_key_that_is_still_to_be_made_asks_for_no_new_csr(portal: Portal) -> None:
+    text = text_of(said(signed_in("alice"), "https for a.example.com on nginx with RSA 2048"))
+    assert 'value="apply">Use RSA key size ≥ 3072 bits</button>' in text
+
+
 @pytest.mark.parametrize("on_the_draft", [False, True])
 def test_pasted_csr_that_is_refused_stays_in_the_field_and_a_secret_does_not(portal: Portal, on_the_draft: bool) -> None:
     """Every error keeps what was typed."""
