@@ -34,6 +34,7 @@ from certs.renewal.new_csr import csr_command
 from certs.renewal.plan import RenewalPlan, Verdict
 from certs.renewal.reminders import count_as_reminder, stage_of
 from certs.renewal.renew import Renewal
+from certs.renewal.replacement import newer_of
 
 LINES = 50  # certificates that a mail lists; it counts the others
 AT_ONCE = 1000  # certificates in one call for webhooks, so that memory stays flat
@@ -195,10 +196,14 @@ def _recipients(notice: RenewalNotice) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One certificate of a mail, with its state and the one thing to do."""
+    """One certificate of a mail, with its state and the one thing to do.
+
+    `newer`: a later one for the same names, which was requested in place of a renewal.
+    """
 
     notice: RenewalNotice
     state: CertificateState
+    newer: Certificate | None = None
 
     @property
     def certificate(self) -> Certificate:
@@ -222,7 +227,8 @@ def _write(topic: Topic, recipient: str, part: _Part, batch: uuid.UUID, now: dat
     count_as_reminder(part.noted, recipient, now=now)
     read_names([one.certificate for one in part.lines])
     states = states_of([one.certificate_id for one in part.lines], now)
-    lines = [Line(one, states[one.certificate_id]) for one in part.lines]
+    newer = newer_of([one.certificate for one in part.lines])
+    lines = [Line(one, states[one.certificate_id], newer.get(one.certificate_id)) for one in part.lines]
     if topic is Topic.APPROVAL:
         subject, template = _approval_subject(lines, part.total), "renewal_approval"
         list_path = f"{reverse('requests')}?state={RequestState.AWAITING_APPROVAL}"

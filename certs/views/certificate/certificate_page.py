@@ -25,6 +25,7 @@ from certs.inventory.keystores import jks_command, pkcs12_command, truststore_co
 from certs.inventory.servers import server_of
 from certs.models import Certificate, Issuer, Reissue, Revocation
 from certs.renewal.planned_revocation import open_plan
+from certs.renewal.replacement import newer_of
 from certs.requests.facts.decisions import waivers_used_by
 from certs.requests.lineage import lineage_of, stops_lineage
 from certs.servers.files import FileNames
@@ -192,6 +193,7 @@ def _tab(request: HttpRequest, row: Certificate, tab: str, now: datetime, more: 
         "distrusted": distrusted,
         "reissue": reissue,
         "superseded_by": following,
+        "newer": newer_of([row]).get(row.pk) if state == CertificateState.NEEDS_YOU and following is None else None,
         "revocation": revocation if row.status != Certificate.Status.GOOD else None,
         "reason_stays_here": revocation is not None and not capabilities_of(row.issuer.alias).reports_reason,
         "may_act": authority_of(request).may_act_on(row),

@@ -237,6 +237,24 @@ def test_certificate_with_the_same_names_replaces_the_old_one(twin_portal: Reque
     assert all("own.example.com" not in mail.body for mail in reminders())
 
 
+def test_mail_about_what_cannot_be_renewed_names_the_newer_certificate(twin_portal: Requester, alice: Any, clock: MovedClock) -> None:
+    old = owned_by(alice, issued(brought("own.example.com"), twin_portal))
+    other = owned_by(alice, issued(brought("other.example.com"), twin_portal))
+    clock.move(timedelta(days=50))
+    newer = issued(brought("own.example.com"), twin_portal)
+    new_policy("v2.4", key_reuse_at_renewal={"allowed": False})
+    to_night(clock, 12)
+    expiry.check_expiry(begin=False)
+    mail = OutgoingMail.objects.get(topic="renewal-failed", recipient="alice@example.com")
+    for text in (mail.body, mail.html):
+        assert f"/certificates/{old.cert_id}/" in text
+        assert text.count(newer.cert_id) >= 1
+        assert f"/certificates/{other.cert_id}/" in text
+    assert f"Newer: {newer.cert_id} has the same names" in mail.body
+    assert mail.body.count("Newer: ") == 1
+    assert "Otherwise: " in mail.body
+
+
 def test_siblings_of_one_order_do_not_replace_each_other(twin_portal: Requester, alice: Any, clock: MovedClock) -> None:
     for _ in range(2):
         owned_by(alice, issued(brought("own.example.com"), twin_portal))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from certs.models import Certificate, CertificateRequest, InstalledPlace, Planne
 from certs.requests.description import describe
 from db.clock import database_now
 from tests.certs.api.test_issue import Api, pem_csr
-from tests.certs.life import PORTAL, renewed
+from tests.certs.life import PORTAL, brought, issued, renewed
 from tests.certs.views.certificate.test_certificate_actions import browser, text_of
 from tests.portal.fixtures import Portal
 
@@ -170,3 +171,19 @@ def test_pages_name_the_servers_that_use_the_certificate(portal: Portal, certifi
     assert "<strong>shop.example.com:443</strong>" in text
     assert "away.example.com" not in text
     assert "<dt>Served at</dt>" in page(portal, certificate)
+
+
+def test_page_of_what_needs_a_person_names_the_newer_certificate_for_its_names(portal: Portal, certificate: Certificate) -> None:
+    now = database_now()
+    Certificate.objects.filter(pk=certificate.pk).update(
+        renewal_blocked="needs_csr",
+        alert_at=now - timedelta(days=2),
+        not_after=now + timedelta(days=9),
+    )
+    assert "Nothing renews this certificate" in page(portal, certificate)
+    newer = issued(brought("shop.example.com"), portal.requester())
+    text = page(portal, certificate)
+    assert f'A newer certificate for the same names was requested: <a href="/certificates/{newer.cert_id}/">' in text
+    assert f'href="/certificates/{certificate.cert_id}/revoke/?reason=superseded">Revoke as replaced</a>' in text
+    assert "Renew with a new CSR" not in text
+    assert "Revoke" in page(portal, certificate, "revoke/?reason=superseded")
