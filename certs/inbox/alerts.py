@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from django.db.models import CharField, QuerySet, Value
+from django.db.models.functions import Concat
 from django.urls import reverse
 
 from certs.enums import AlertKind
@@ -47,6 +49,12 @@ def expired_of(teams: Sequence[Team], *, most: int) -> Inbox:
     causes = [f"team:{team.slug}" for team in teams]
     found = open_alerts().filter(kind=AlertKind.EXPIRED, cause__in=causes)[:most]
     return Inbox(tuple(_expired(alert) for alert in found))
+
+
+def expired_alerts(teams: QuerySet[Team]) -> QuerySet[OperatorAlert]:
+    """Return the open alerts that `expired_of` lists, for counting."""
+    causes = teams.annotate(cause=Concat(Value("team:"), "slug", output_field=CharField())).values("cause")
+    return open_alerts().filter(kind=AlertKind.EXPIRED, cause__in=causes)
 
 
 def _expired(alert: OperatorAlert) -> Matter:

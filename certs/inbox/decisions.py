@@ -98,10 +98,14 @@ def domains_to_decide(user: Any, seen: Q, *, most: int) -> Inbox:
     )
 
 
+def open_questions(teams: Sequence[Team] | QuerySet[Team]) -> QuerySet[ApprovalQuestion]:
+    """Return questions of approvers about requests of these teams that wait for an answer."""
+    return ApprovalQuestion.objects.filter(answered_at__isnull=True, request__state=S.AWAITING_APPROVAL, request__team__in=teams)
+
+
 def questions_to_answer(teams: Sequence[Team], *, most: int) -> Inbox:
     """Return questions of approvers about requests of these teams, the oldest first."""
-    open_ones = ApprovalQuestion.objects.filter(answered_at__isnull=True, request__state=S.AWAITING_APPROVAL)
-    rows = open_ones.filter(request__team__in=teams).select_related("request", "asker").order_by("pk")[:most]
+    rows = open_questions(teams).select_related("request", "asker").order_by("pk")[:most]
     return Inbox(
         tuple(
             Matter(

@@ -11,12 +11,13 @@ from typing import Any
 from django.db.models import Q, QuerySet
 
 from certs.access.permissions import Permission, held_by
-from certs.inbox.alerts import alerts_waiting, expired_of
+from certs.inbox.alerts import alerts_waiting, expired_alerts, expired_of
 from certs.inbox.cas import cas_to_decide, cas_to_take_live
 from certs.inbox.certificates import needing_a_person, without_owner
 from certs.inbox.decisions import (
     domains_to_decide,
     open_orders,
+    open_questions,
     open_requests,
     orders_to_decide,
     people_to_take_in,
@@ -125,8 +126,8 @@ def _of_roles(reader: Reader, *, most: int, now: datetime) -> list[Inbox]:
 def count_waiting(reader: Reader) -> int:
     """Return how many decisions and alerts wait for the account, for the badge: one statement, bounded by COUNTED.
 
-    No statement where all lists are empty. Certificates are left out: they are counted by a
-    schedule, and their number is on the home page.
+    No statement where all lists are empty. Certificates are left out: an officer's are those of every
+    team, and would make the badge 99+ for good. The page of the inbox says so, with both numbers.
     """
     user, may_find = reader.user, reader.may_find
     lists: list[QuerySet[Any]] = []
@@ -146,4 +147,16 @@ def count_waiting(reader: Reader) -> int:
         lists.append(waivers_for(user, now=database_now()))
     if may_find(Present.CAS):
         lists.append(cas_to_take_live(user))
-    return min(count_together(lists, most=COUNTED), COUNTED)
+    return min(count_together([*lists, *_lists_of_teams(reader)], most=COUNTED), COUNTED)
+
+
+def _lists_of_teams(reader: Reader) -> list[QuerySet[Any]]:
+    """Return what is counted for the members of teams; the teams are those of `teams_of`."""
+    user, may_find = reader.user, reader.may_find
+    teams = Team.objects.all() if user.is_superuser else Team.objects.filter(members=user)
+    lists: list[QuerySet[Any]] = []
+    if may_find(Present.QUESTIONS):
+        lists.append(open_questions(teams))
+    if may_find(Present.EXPIRED) and not may_find(Present.ALERTS):
+        lists.append(expired_alerts(teams))
+    return lists

@@ -26,6 +26,9 @@ class Kind(StrEnum):
     OWNER = "Owner"
 
 
+_OF_CERTIFICATES = (Kind.RENEWAL, Kind.INSTALLATION, Kind.OWNER)
+
+
 @dataclass(frozen=True, slots=True)
 class Matter:
     """One thing that waits, with its one action. `why` says what it is about, and why it stands where it stands.
@@ -56,6 +59,11 @@ class Inbox:
 
     matters: tuple[Matter, ...]
     more: tuple[More, ...] = ()
+
+    @property
+    def about_certificates(self) -> int:
+        """How many lines are about certificates: the badge counts the others."""
+        return sum(one.kind in _OF_CERTIFICATES for one in self.matters)
 
     @classmethod
     def of(cls, parts: Iterable[Inbox], *, now: datetime) -> Inbox:

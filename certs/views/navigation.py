@@ -42,7 +42,12 @@ class Link:
     @property
     def badge(self) -> str:
         """The count as the badge shows it."""
-        return "" if not self.count else str(self.count) if self.count < COUNTED else f"{COUNTED - 1}+"
+        return bounded(self.count) if self.count else ""
+
+
+def bounded(count: int) -> str:
+    """Return a count as a badge shows it: 99+ beyond."""
+    return str(count) if count < COUNTED else f"{COUNTED - 1}+"
 
 
 class Navigation:
@@ -76,6 +81,11 @@ class Navigation:
     def inbox_count(self) -> int:
         """How many decisions and alerts wait for the person; 0 for whom the inbox is empty by role."""
         return count_waiting(self.reader) if self.sees_every_team else 0
+
+    @property
+    def inbox_badge(self) -> str:
+        """The same as the badge shows it."""
+        return bounded(self.inbox_count)
 
     @cached_property
     def only_looks(self) -> bool:

@@ -13,6 +13,7 @@ from django.contrib.auth.models import Permission as DjangoPermission
 from pytest_django import DjangoAssertNumQueries
 
 from audit.log import Actor
+from certs.access.permissions import teams_of
 from certs.enums import AlertKind
 from certs.enums import RequestState as S
 from certs.inbox.alerts import way_of
@@ -22,6 +23,7 @@ from certs.inventory.figures import count_states
 from certs.models import CAAddition, Certificate, CertificateRequest, OperatorAlert, RenewalBlocked
 from certs.replay.jobs import begin_replay
 from certs.requests.approvals.approval import approve
+from certs.requests.approvals.questions import ask_back
 from certs.requests.domains.domain_requests import ask_for_domain
 from certs.requests.submit import submit_many
 from certs.spec import CertificateSpec
@@ -243,3 +245,24 @@ def test_certificate_whose_names_have_a_newer_one_waits_for_nobody(cast: Cast, m
     assert kinds(cast, "requester", [requester.team]) == []
     Certificate.objects.filter(pk=newer.pk).update(status=Certificate.Status.REVOKED)
     assert kinds(cast, "requester", [requester.team]) == [Kind.RENEWAL]
+
+
+def test_badge_counts_every_line_but_those_about_certificates(cast: Cast, everything: CertificateRequest) -> None:
+    """B: the badge said seven beside ten lines, and no page said why."""
+    alert(AlertKind.EXPIRED, f"team:{cast.web.slug}")
+    for name in ("officer", "operator", "approver", "root", "auditor"):
+        for member in (False, True):
+            if member:
+                cast.web.members.add(cast[name])
+            teams = teams_of(cast[name])
+            found = inbox_of(Reader.of(cast[name]), teams=teams, most=50, now=database_now())
+            assert waiting(cast[name]) == len(found.matters) - found.about_certificates, (name, member)
+
+
+def test_badge_counts_questions_to_the_own_teams(cast: Cast, everything: CertificateRequest) -> None:
+    everything.refresh_from_db()
+    ask_back(everything, user=cast["approver"], question="Why?")
+    before = waiting(cast["auditor"])
+    cast.web.members.add(cast["auditor"])
+    assert (before, waiting(cast["auditor"])) == (0, 1)
+    assert kinds(cast, "auditor", teams_of(cast["auditor"])) == [Kind.QUESTION, Kind.RENEWAL]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.test import Client
 
-from certs.models import Domain, DomainRequest, ScheduledJob
+from certs.models import Certificate, Domain, DomainRequest, ScheduledJob
 from certs.requests.domains.domain_requests import ask_for_domain
+from certs.spec import CertificateSpec
 from db.clock import database_now
 from tests.cast import Cast
+from tests.certs.life import issued
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 
@@ -42,6 +46,19 @@ def test_the_badge_counts_what_waits(cast: Cast, row: DomainRequest) -> None:
     officer = client_of(cast, "officer")
     assert 'Inbox <span class="badge-state is-bad">1<span' in text_of(officer.get("/requests/"))
     assert "Inbox" not in text_of(client_of(cast, "requester").get("/requests/"))
+
+
+def test_the_page_says_what_the_badge_counts(cast: Cast, row: DomainRequest, make_spec: Callable[..., CertificateSpec]) -> None:
+    officer = client_of(cast, "officer")
+    assert "1 decision or alert, the number beside Inbox." in text_of(officer.get("/inbox/"))
+    now = database_now()
+    for name in ("a.example.com", "b.example.com"):
+        certificate = issued(make_spec(name), cast.requester("requester"))
+        ends = {"not_after": now + timedelta(days=9), "alert_at": now - timedelta(days=1)}
+        Certificate.objects.filter(pk=certificate.pk).update(renewal_blocked="needs_csr", **ends)
+    page = text_of(officer.get("/inbox/"))
+    assert "1 decision or alert, the number beside Inbox; and 2 lines about certificates. Urgent first" in page
+    assert 'Inbox <span class="badge-state is-bad">1<span' in page
 
 
 def test_a_member_asks_from_the_page_of_a_foreign_name(cast: Cast) -> None:
