@@ -91,10 +91,11 @@ def alert_block(spki: str, *, team: str, reason: str, now: datetime, actor: Acto
     by = f", team {team}" if team and team != owner else ""
     living = Certificate.objects.filter(spki_sha256=spki, not_after__gt=now, status=Certificate.Status.GOOD).order_by("pk")
     count, named = living.count(), list(living[:20])
+    on_it = "1 valid certificate is" if count == 1 else f"{count:,} valid certificates are"
     raise_alert(
         kind=AlertKind.KEY_BLOCKED,
         cause=key_cause(spki),
-        message=f"Public key {spki[:16]}…, {whose}, was blocked: {reason} ({actor.name}{by}). {count} valid certificates are on it.",
+        message=f"Public key {spki[:16]}…, {whose}, was blocked: {reason} ({actor.name}{by}). {count} valid certificate{' is' if count == 1 else 's are'} on it.",
         next_step="Revoke the certificates on it as keyCompromise and tell their owners. If the block"
         f" is wrong: `manage.py unblock_key {spki} --reason TEXT --as USER`.",
         now=now,
