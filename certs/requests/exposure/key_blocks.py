@@ -95,7 +95,7 @@ def alert_block(spki: str, *, team: str, reason: str, now: datetime, actor: Acto
     raise_alert(
         kind=AlertKind.KEY_BLOCKED,
         cause=key_cause(spki),
-        message=f"Public key {spki[:16]}…, {whose}, was blocked: {reason} ({actor.name}{by}). {count} valid certificate{' is' if count == 1 else 's are'} on it.",
+        message=f"Public key {spki[:16]}…, {whose}, was blocked: {reason} ({actor.name}{by}). {on_it} on it.",
         next_step="Revoke the certificates on it as keyCompromise and tell their owners. If the block"
         f" is wrong: `manage.py unblock_key {spki} --reason TEXT --as USER`.",
         now=now,
