@@ -21,7 +21,7 @@ from certs.bulk import dispatch
 from certs.bulk.drafting import draft
 from certs.ca.registry import is_remote, own_and_remote
 from certs.enums import RequestState as S
-from certs.estate import compliance
+from certs.estate import compliance, looking_ahead
 from certs.evidence import witnesses
 from certs.installation import looking
 from certs.inventory import figures
@@ -415,8 +415,8 @@ def count_states() -> int:
 
 @shared_task(time_limit=1800, soft_time_limit=1700)
 def judge_day() -> int:
-    """Keep how many certificates comply today, for the line of the estate page."""
-    return compliance.judge_when_due()
+    """Keep how many certificates comply today, and what needs a person where another policy counts now."""
+    return _each_alone(("renewals ahead", looking_ahead.look_ahead_when_due), ("compliance", compliance.judge_when_due))
 
 
 @shared_task

@@ -149,7 +149,7 @@ def check_expiry(*, begin: bool = True) -> Checked:
 
     # 2. Renew and request approvals, those that have ended first: their servers are without a valid certificate now.
     note_switched_off(now=now)
-    for candidates in _chunks((lately_ended(now), unrenewed(now)), is_wanted):
+    for candidates in chunks_of((lately_ended(now), unrenewed(now)), is_wanted):
         _check_candidates(candidates, done, budget, now=now, begin=begin)
     # 3. Alerts, mails and reminders, about what the renewals above have come to.
     for name, part in NIGHTLY:
@@ -169,10 +169,10 @@ def renew_due(*, begin: bool = True) -> Checked:
         due = one.is_due(now) and not waits_for_slot(one, crowded, now=now)
         return due and budget.has_room(one.issuer_id)
 
-    for candidates in _chunks((lately_ended(now), unblocked(now)), is_wanted):
+    for candidates in chunks_of((lately_ended(now), unblocked(now)), is_wanted):
         if budget.is_spent():
             break
-        last = _last_renewals([one.pk for one in candidates])
+        last = last_renewals([one.pk for one in candidates])
         fresh = [one for one in candidates if not _pauses(one, last.get(one.pk), now)]
         _check_candidates(fresh, done, budget, now=now, begin=begin)
     _alone("notices", _notify, done, now=now)
@@ -186,7 +186,7 @@ def _unreplaced(certificates: Sequence[Certificate], now: datetime) -> list[Cert
     return [one for one in certificates if one.pk not in replaced]
 
 
-def _chunks(rows: Sequence[QuerySet[Certificate]], is_wanted: Callable[[Candidate], bool]) -> Iterator[list[Candidate]]:
+def chunks_of(rows: Sequence[QuerySet[Certificate]], is_wanted: Callable[[Candidate], bool]) -> Iterator[list[Candidate]]:
     """Yield the wanted candidates in chunks, nearest end first, until the run's time is over."""
     until = time.monotonic() + RUN_SECONDS
     waiting: list[Candidate] = []
@@ -207,7 +207,7 @@ def _chunks(rows: Sequence[QuerySet[Certificate]], is_wanted: Callable[[Candidat
         yield waiting
 
 
-def _read(candidates: Sequence[Candidate]) -> list[Certificate]:
+def read_rows(candidates: Sequence[Candidate]) -> list[Certificate]:
     """Return their rows with what a plan needs, in the same order."""
     # By prepared statements, one for each table: the ORM takes twice as long to write a join and to
     # build its rows. Teams, CAs and people are few, and each is built once instead of once a row.
@@ -241,8 +241,8 @@ def _pauses(one: Candidate, last: CertificateRequest | None, now: datetime) -> b
 
 
 def _check_candidates(candidates: Sequence[Candidate], done: Checked, budget: Budget, *, now: datetime, begin: bool) -> None:
-    """Check the certificates of a chunk. Only this call holds their rows, so that `_chunks` finds them unused."""
-    certificates = _unreplaced(_read(candidates), now)
+    """Check the certificates of a chunk. Only this call holds their rows, so that `chunks_of` finds them unused."""
+    certificates = _unreplaced(read_rows(candidates), now)
     done.checked += len(certificates)
     _check_apart(certificates, done, budget, now=now, begin=begin)
 
@@ -285,10 +285,10 @@ def _alert_failed(certificate: Certificate, exc: Exception, *, now: datetime) ->
 def _check(certificates: Sequence[Certificate], done: Checked, budget: Budget, *, now: datetime, begin: bool) -> None:
     # 1. What the last renewals came to, which the people concerned are to know. Before the next ones
     #    begin: a failed request is cancelled then.
-    last = _last_renewals([c.pk for c in certificates])
+    last = last_renewals([c.pk for c in certificates])
     note_failures([(last[c.pk], c) for c in certificates if c.pk in last and last[c.pk].state == S.FAILED], now=now)
     # 2. Plan all but those whose last renewal a person stopped: the portal does not overrule that person.
-    stopped = {c.pk: why for c in certificates if (why := _stopped_by_a_person(last.get(c.pk)))}
+    stopped = {c.pk: why for c in certificates if (why := stopped_by_a_person(last.get(c.pk)))}
     plans = plan_renewals([c for c in certificates if c.pk not in stopped], at=now)
     # 3. Begin what may begin, as far as the budget of its CA goes. An approval costs the CA nothing, and
     #    is requested before the certificate is due: people need days.
@@ -310,11 +310,12 @@ def _check(certificates: Sequence[Certificate], done: Checked, budget: Budget, *
     needs_csr = [plan for plan in soon if plan.verdict is Verdict.NEEDS_CSR]
     note_obstacles([*refused, *needs_csr], actor=SCHEDULE, now=now)
     note_approvals(asking, now=now)
-    note_blocked(certificates, {plan.certificate.pk: _blocked_by(plan) for plan in plans} | stopped, last)
+    note_blocked(certificates, {plan.certificate.pk: blocked_by(plan) for plan in plans} | stopped, last)
     done.add(renewed=renewed, asking=asking, refused=refused, needs_csr=needs_csr)
 
 
-def _blocked_by(plan: RenewalPlan) -> str:
+def blocked_by(plan: RenewalPlan) -> str:
+    """Return what keeps a planned renewal from beginning without a person, "" where nothing does."""
     match plan.verdict:
         case Verdict.NEEDS_CSR:
             return RenewalBlocked.NEEDS_CSR
@@ -353,12 +354,12 @@ def note_switched_off(*, now: datetime) -> int:
     return rows.update(renewal_blocked=RenewalBlocked.OFF)
 
 
-def _last_renewals(ids: Sequence[int]) -> dict[int, CertificateRequest]:
+def last_renewals(ids: Sequence[int]) -> dict[int, CertificateRequest]:
     rows = select(CertificateRequest, renewed_from=ids)  # oldest first
     return {row.renewed_from_id: row for row in rows if row.renewed_from_id is not None}
 
 
-def _stopped_by_a_person(last: CertificateRequest | None) -> str:
+def stopped_by_a_person(last: CertificateRequest | None) -> str:
     """Return why no renewal is begun after one that a person stopped, "" where none was.
 
     A person cancelled the last renewal (the portal records a reason when it cancels one), or

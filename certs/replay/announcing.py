@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from celery import signature
 from django.db import transaction
 from django.urls import reverse
+from kombu.exceptions import OperationalError
 
 from certs.models import PolicyReplay, Team
 from certs.notifications.audience import team_of
 from certs.notifications.notices import notify
 from certs.notifications.topics import Topic
+from certs.pipeline import queue_of
 from certs.replay.verdicts import Outcome
 from db.clock import database_now
 from policy.errors import PolicyConflict
@@ -20,6 +24,9 @@ from policy.models import PolicyVersion
 from policy.publishing import publish_as
 from policy.texts.differences import differences
 
+log = logging.getLogger(__name__)
+
+JUDGE_TASK = "certs.tasks.judge_day"
 WORDS = {
     Outcome.SHORTENED: "shorter validity",
     Outcome.NEW_KEY: "a new key",
@@ -80,7 +87,16 @@ def publish_and_announce(
                 context={"version": version, "touched": one, "changes": changes, "now": now},
                 now=now,
             )
+        transaction.on_commit(_judge_anew)
     return version, len(touched)
+
+
+def _judge_anew() -> None:
+    """Have the inventory judged by what counts now, so that pages need not wait for the hourly task."""
+    try:
+        signature(JUDGE_TASK).set(queue=queue_of(JUDGE_TASK, bulk=False)).apply_async(retry=False)
+    except (OperationalError, OSError) as exc:
+        log.warning("broker unreachable, the schedule judges by the new policy: %s", exc)
 
 
 def _check_follows(version: PolicyVersion, before: PolicyVersion | None) -> None:
