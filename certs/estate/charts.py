@@ -90,7 +90,7 @@ def compliance_line(line: Line) -> Chart:
         ],
         lines=drawn,
         dots=dots,
-        marks=[Tick(x(mark.day), mark.version) for mark in line.marks],
+        marks=[Tick(x(mark.day), mark.version, is_left=x(mark.day) > WIDTH * 0.9) for mark in line.marks],
         across=[Tick(x(date.fromordinal(line.first.toordinal() + back)), _short(line.first, back)) for back in range(0, span, 15)],
         upwards=[Tick(bottom - _ROOM * n / 4, f"{floor + (100 - floor) * n / 4:g} %") for n in range(5)],
     )

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from celery import signature
 from django.db import transaction
+from django.db.models import F
 from django.urls import reverse
 from kombu.exceptions import OperationalError
 
-from certs.models import PolicyReplay, Team
+from certs.inventory import states_of
+from certs.inventory.states import CertificateState
+from certs.models import Certificate, PolicyReplay, ReplayFinding, Team
 from certs.notifications.audience import team_of
 from certs.notifications.notices import notify
 from certs.notifications.topics import Topic
@@ -22,11 +26,12 @@ from db.clock import database_now
 from policy.errors import PolicyConflict
 from policy.models import PolicyVersion
 from policy.publishing import publish_as
-from policy.texts.differences import differences
+from policy.texts.differences import Difference, differences
 
 log = logging.getLogger(__name__)
 
 JUDGE_TASK = "certs.tasks.judge_day"
+NAMED = 10  # certificates in a mail
 WORDS = {
     Outcome.SHORTENED: "shorter validity",
     Outcome.NEW_KEY: "a new key",
@@ -47,6 +52,16 @@ class Touched:
     url: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A certificate whose renewal changes: what it means, and on which day it is due."""
+
+    certificate: Certificate
+    state: CertificateState
+    words: str
+    on: date
+
+
 def touched_teams(replay: PolicyReplay | None) -> list[Touched]:
     """Return the teams for whose certificates the replayed version changes something, the most first."""
     rows = replay.summary.get("certificates", {}).get("teams", []) if replay else []
@@ -61,6 +76,15 @@ def touched_teams(replay: PolicyReplay | None) -> list[Touched]:
         for one in rows
         if int(one["key"]) in teams
     ]
+
+
+def first_changes(replay: PolicyReplay | None, team: Team, *, now: datetime) -> list[Named]:
+    """Return the first NAMED certificates of the team for whose renewal the version changes something, the nearest first."""
+    rows = ReplayFinding.objects.filter(replay=replay, team=team, outcome__in=list(WORDS), certificate__isnull=False)
+    changed = list(rows.exclude(before=F("outcome")).order_by("on", "pk").values_list("certificate", "outcome", "on")[:NAMED])
+    ids = [pk for pk, _, _ in changed]
+    found, states = Certificate.objects.select_related("request").in_bulk(ids), states_of(ids, now)
+    return [Named(found[pk], states[pk], WORDS[Outcome(outcome)], on) for pk, outcome, on in changed]
 
 
 def publish_and_announce(
@@ -84,11 +108,22 @@ def publish_and_announce(
                 audience=team_of(one.team),
                 subject=_subject(version, one, now),
                 template="policy_changed",
-                context={"version": version, "touched": one, "changes": changes, "now": now},
+                context=_context(version, one, changes, first_changes(replay, one.team, now=now), now),
                 now=now,
             )
         transaction.on_commit(_judge_anew)
     return version, len(touched)
+
+
+def _context(version: PolicyVersion, touched: Touched, changes: Sequence[Difference], named: list[Named], now: datetime) -> dict[str, Any]:
+    return {
+        "version": version,
+        "touched": touched,
+        "changes": changes,
+        "named": named,
+        "more": max(0, touched.changed - len(named)),
+        "now": now,
+    }
 
 
 def _judge_anew() -> None:

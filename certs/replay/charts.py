@@ -22,8 +22,14 @@ _SERIES = (
 )
 
 
-def by_week(weeks: Sequence[dict[str, Any]]) -> Chart:
-    """Return how many renewals change in each week. A week in which none does is a gap, and no row of the table."""
+def by_week(weeks: Sequence[dict[str, Any]]) -> Chart | None:
+    """Return how many renewals change in each week; None where each goes on as now, or goes on again.
+
+    A week in which none changes is a gap, and no row of the table.
+    """
+    weeks = [week for week in weeks if any(week["outcomes"].get(outcome) for outcome, _, _ in _SERIES)]
+    if not weeks:
+        return None
     first = date.fromisoformat(weeks[0]["key"])
     span = (date.fromisoformat(weeks[-1]["key"]) - first).days // 7 + 1
     totals = [sum(one["outcomes"].get(outcome, 0) for outcome, _, _ in _SERIES) for one in weeks]

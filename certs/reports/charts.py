@@ -28,10 +28,11 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """A label on an axis, at x or y."""
+    """A label on an axis, at x or y. `is_left`: it stands left of its line, which is near the right edge."""
 
     at: float
     text: str
+    is_left: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,7 +95,7 @@ def result_of(replay: PolicyReplay, now: datetime) -> dict[str, Any]:
         summary = replay.summary["certificates"]
         teams = Team.objects.in_bulk([int(one["key"]) for one in summary["teams"]])
         found["teams"] = [(teams[int(one["key"])], one) for one in summary["teams"] if int(one["key"]) in teams]
-        found["chart"] = by_week(summary["weeks"]) if summary["weeks"] else None
+        found["chart"] = by_week(summary["weeks"])
     return found
 
 

@@ -30,6 +30,7 @@ from policy.waivers.deciding import approve_waiver, request_waiver
 from tests.cast import person
 from tests.certs.inventory.estate import Estate
 from tests.certs.inventory.varied import varied
+from tests.certs.life import new_policy
 from tests.portal.fixtures import SYSTEM
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
@@ -317,6 +318,13 @@ def test_days_without_a_judgement_are_gaps(estate: Estate) -> None:
     assert [point.percent for point in line.points] == [0.0, 10.0, 20.0, 70.0, 80.0]
     text = opened(person("audra", "auditor"))
     assert text.count('<polyline class="line-compliance"') == 2
+
+
+def test_the_mark_of_a_version_that_began_today_is_not_cut_off(estate: Estate) -> None:
+    """It stood right of its line, outside of the picture: only its first letter was seen."""
+    new_policy("v3.7")
+    text = opened(person("audra", "auditor"))
+    assert re.search(r'dx="-4" text-anchor="end" dy="8">v3.7<', text)
 
 
 # --- readiness ---

@@ -102,6 +102,7 @@ def test_a_change_goes_from_sentence_to_replay_to_a_second_officer(cast: Cast, o
     mails = OutgoingMail.objects.filter(topic="policy")
     assert mails.count() == len({mail.recipient for mail in mails}) >= 1
     assert "changes 4 certificates of" in mails[0].subject
+    assert "a.example.com (valid): shorter validity" in mails[0].body  # which ones: a member of the team sees no replay
 
 
 def test_each_number_of_a_replay_leads_to_its_list(cast: Cast, officer: Client) -> None:
