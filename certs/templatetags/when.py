@@ -80,9 +80,14 @@ def size(number: int) -> str:
 
 
 def relative(moment: datetime, now: datetime) -> str:
-    """Return the distance in whole years from two on, days, hours below two days, or minutes below an hour: "in 28 days"."""
+    """Return the distance in whole years from two on, days, hours below two days, or minutes below an hour: "in 28 days".
+
+    Days are those of the calendar in UTC, as mails count them: a certificate of 90 days ends in 90 days.
+    """
     seconds = (moment - now).total_seconds()
     number, unit = next((int(abs(seconds) // size), name) for least, size, name in _UNITS if abs(seconds) >= least)
+    if unit == "day":
+        number = abs((moment.astimezone(UTC).date() - now.astimezone(UTC).date()).days)
     if number == 0:
         return "in less than a minute" if seconds >= 0 else "just now"
     distance = f"{number} {unit}{'' if number == 1 else 's'}"

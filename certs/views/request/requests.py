@@ -18,7 +18,7 @@ from certs.ca.lifetime import ending_of
 from certs.enums import RequestState as S
 from certs.errors import Conflict, InputRefused
 from certs.installation.places import places_of
-from certs.inventory import RequestedBy, page_of, search_requests, state_of
+from certs.inventory import CertificateState, RequestedBy, page_of, search_requests, state_of
 from certs.inventory.servers import server_of
 from certs.models import Certificate, CertificateRequest, PlaceOutcome, PolicyEvaluation, RequestDraft
 from certs.requests.approvals import approval, questions, time_limit
@@ -34,6 +34,7 @@ from certs.requests.waiting_reasons import waiting_reason
 from certs.servers.files import FileNames
 from certs.servers.kinds import CLIENT_PROFILE, Place, amount_for, server_named
 from certs.servers.signing import sign_call
+from certs.templatetags.certificates import has_renewal
 from certs.views.access import authority_of, page
 from certs.views.kept_forms import form_of
 from certs.views.numbers import id_of
@@ -103,6 +104,8 @@ def _context(request: HttpRequest, row: CertificateRequest, installed: Installed
     waits, sees_panel = row.state == S.AWAITING_APPROVAL, authority.holds(Permission.DECIDE_REQUESTS)
     panel = panel_of(row, user=request.user, now=database_now()) if waits and sees_panel else None
     decides = panel is not None and panel.may_decide
+    state = _state_of(certificate) if certificate else None
+    is_over = state is not None and not has_renewal(state)  # nobody installs it any more
     # The request of a renewal has no draft: it goes where the certificate before it is.
     server = server_named(draft.server) if draft else server_of(certificate) if certificate else None
     return {
@@ -110,7 +113,7 @@ def _context(request: HttpRequest, row: CertificateRequest, installed: Installed
         "version": version,
         "why": why,
         "every": _every(row),
-        "steps": timeline(row, events, installed),
+        "steps": [step for step in timeline(row, events, installed) if not is_over or step.state == "done"],
         "installed": installed,
         "wait": wait_of(row, why, approvals=_approvals(row, panel) if waits else Approvals()),
         "panel": panel,
@@ -125,7 +128,7 @@ def _context(request: HttpRequest, row: CertificateRequest, installed: Installed
         "events": events,
         "certificate": certificate,
         # A request stays completed whatever becomes of its certificate.
-        "certificate_state": state_of(certificate, database_now()) if certificate else "",
+        "certificate_state": state,
         "evaluation": evaluation,
         "ending": ending_of(row.issuer, row.validity, now=database_now()) if row.state in UNSIGNED else None,
         "decided_alone": any(event.data.get("single_officer") for event in events),
@@ -137,6 +140,14 @@ def _context(request: HttpRequest, row: CertificateRequest, installed: Installed
         "may_act": authority.may_act_on(row),
         "may_cancel": row.state in CANCELLABLE and authority.may_act_on(row),
     }
+
+
+def _state_of(certificate: Certificate) -> CertificateState:
+    """The state for the page of its request: of a renewed one that a server still uses, the new one is to be installed."""
+    state = state_of(certificate, database_now())
+    if state is CertificateState.NEEDS_YOU and certificate.renewals.filter(status=Certificate.Status.GOOD).exists():
+        return CertificateState.RENEWED
+    return state
 
 
 def _approvals(row: CertificateRequest, panel: Panel | None) -> Approvals:

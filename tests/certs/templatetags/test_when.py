@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from django.template import Context, Template
 
+from certs.notifications.wording import days_left
 from certs.templatetags.when import relative
 
 NOW = datetime(2026, 11, 28, 14, 2, 7, tzinfo=UTC)
@@ -25,7 +26,8 @@ NOW = datetime(2026, 11, 28, 14, 2, 7, tzinfo=UTC)
         ({"hours": 1}, "in 1 hour"),
         ({"hours": -47}, "47 hours ago"),
         ({"hours": 48}, "in 2 days"),
-        ({"days": 28, "hours": 23}, "in 28 days"),
+        ({"days": 28, "hours": 9}, "in 28 days"),
+        ({"days": 89, "hours": 23, "minutes": 59}, "in 90 days"),  # a minute after a certificate of 90 days was signed
         ({"days": -400}, "400 days ago"),
         ({"days": 729}, "in 729 days"),
         ({"days": 3653}, "in 10 years"),
@@ -33,6 +35,12 @@ NOW = datetime(2026, 11, 28, 14, 2, 7, tzinfo=UTC)
 )
 def test_a_distance_is_written_in_the_unit_that_says_most(distance: dict[str, float], text: str) -> None:
     assert relative(NOW + timedelta(**distance), NOW) == text
+
+
+def test_days_are_those_that_mails_count() -> None:
+    for hours in range(48, 2000, 7):
+        for moment in (NOW + timedelta(hours=hours), NOW - timedelta(hours=hours)):
+            assert relative(moment, NOW) == days_left(moment, NOW)
 
 
 def shown(tag: str, moment: datetime | None, **more: object) -> str:

@@ -261,3 +261,20 @@ def test_renewals_name_the_files_of_the_server_that_was_chosen_at_first(
     for text in (tab, page_of(third.request).content.decode()):
         assert [part for part in files if part not in text] == []
         assert not_there not in text
+
+
+def test_request_of_a_certificate_that_is_over_has_nothing_left_to_install(portal: Portal) -> None:
+    """The page of a revoked one still said "two files and one reload, see below"; of a renewed one, "Nothing is left to do"."""
+    old = issued(brought("shop.example.com"), portal.requester())
+    now = database_now()
+    new = renewed(old)
+    place = InstalledPlace(certificate=new, host="shop.example.com", port=443, asked_at=now, seen_at=now)
+    place.outcome, place.served = PlaceOutcome.OLD, old
+    place.save()
+    page = page_of(old.request)
+    assert "The certificate of this request is renewed." in text_of(page)
+    assert "Nothing is left to do" not in text_of(page)
+    assert "now" not in steps_of(page).values()
+    assert steps_of(page_of(new.request))["Installed"] == "now"
+    Certificate.objects.filter(pk=new.pk).update(not_after=now - timedelta(days=1))
+    assert set(steps_of(page_of(new.request)).values()) == {"done"}
