@@ -78,6 +78,7 @@ def _renewal(row: Certificate, now: datetime) -> Matter:
         f"{why} It ends {days_left(row.not_after, now)}.",
         reverse(name, args=[row.cert_id]),
         action,
-        row.alert_at,
+        # Not of a certificate that is due before its time, because its CA is being replaced.
+        row.alert_at if row.alert_at and row.alert_at <= now else None,
         is_urgent=row.not_after < now + SOON,
     )

@@ -20,7 +20,7 @@ from certs.inbox.alerts import way_of
 from certs.inbox.inbox import Reader, count_waiting, inbox_of
 from certs.inbox.matters import Kind
 from certs.inventory.figures import count_states
-from certs.models import CAAddition, Certificate, CertificateRequest, OperatorAlert, RenewalBlocked
+from certs.models import CAAddition, Certificate, CertificateRequest, Issuer, OperatorAlert, RenewalBlocked
 from certs.replay.jobs import begin_replay
 from certs.requests.approvals.approval import approve
 from certs.requests.approvals.questions import ask_back
@@ -114,6 +114,14 @@ def test_nobody_finds_a_request_of_their_own_to_decide(cast: Cast, make_spec: Ma
     twin = person("twin", "approver", email="approver@example.org")  # the same person's other account
     assert inbox_of(Reader.of(twin), teams=[], most=50, now=database_now()).matters == ()
     assert own.state == S.SUBMITTED
+
+
+def test_what_is_due_before_its_time_has_no_age_in_the_future(cast: Cast, everything: CertificateRequest) -> None:
+    """While a CA is replaced the page said "in 309 days" where others say how long they have waited."""
+    Certificate.objects.update(alert_at=database_now() + timedelta(days=309))
+    Issuer.objects.update(state=Issuer.State.DISTRUSTED)
+    found = inbox_of(Reader.of(cast["officer"]), teams=[], most=50, now=database_now()).matters
+    assert [one.since for one in found if one.kind is Kind.RENEWAL] == [None]
 
 
 def test_what_one_has_approved_waits_for_others_only(cast: Cast, make_spec: MakeSpec) -> None:
