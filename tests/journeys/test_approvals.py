@@ -80,6 +80,7 @@ def test_ask_back_answer_and_decide(look: Visit, portal: Portal) -> None:
     alice.open("/")
     alice.follow(alice.page.get_by_role("link", name="Answer carol about *.apps.example.com"))
     assert alice.axe() == []
+    expect(alice.page.get_by_role("link", name="Answer the question")).to_be_visible()  # it said: nothing, close this page
     alice.page.get_by_label("Your answer").fill("shop and pay.")
     alice.follow(alice.page.get_by_role("button", name="Send the answer"))
     carol.open(f"/requests/{row.public_id}/")
