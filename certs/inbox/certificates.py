@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import Prefetch
 from django.urls import reverse
 
+from certs.enums import AlertKind, RevocationReason
 from certs.inbox.matters import Inbox, Kind, Matter, More
-from certs.inventory import CertificateFilter, CertificateState, filter_certificates
+from certs.inventory import CertificateFilter, CertificateState, filter_certificates, open_alerts
 from certs.inventory.counting import Kind as FigureKind
 from certs.inventory.figures import kept_since
-from certs.inventory.states import still_served
-from certs.models import Certificate, CertificateRequest, RenewalBlocked
+from certs.inventory.states import in_force, still_served
+from certs.models import Certificate, CertificateRequest, PlannedRevocation, RenewalBlocked, Team
+from certs.notifications.alerts import key_cause
 from certs.notifications.wording import days_left, minute
 from certs.renewal.replacement import may_have_newer, newer_of
 
 SOON = timedelta(days=7)
+_KEYS = 1000  # blocked keys with an open alert that are looked at
 
 _WHY = {
     RenewalBlocked.NEEDS_CSR: ("Only its server can make the new key that the renewal needs.", "Renew with a new CSR", "certificate-renew"),
@@ -47,6 +51,32 @@ def needing_a_person(rows: Any, *, most: int, now: datetime) -> Inbox:
     matters = [_install(one, now) if one.pk in served else _renewal(one, now) for one in shown]
     more = (More("All certificates that need a person", needing.url()),) if len(found) > most else ()
     return Inbox(tuple(matters), more)
+
+
+def on_blocked_keys(teams: Sequence[Team], *, most: int, now: datetime) -> Inbox:
+    """Return the certificates of these teams that clients accept though others know the key, for their members.
+
+    The keys are those of open alerts: nothing searches the inventory. A certificate whose revocation
+    is planned is left out.
+    """
+    causes = dict(open_alerts().filter(kind=AlertKind.KEY_BLOCKED).values_list("cause", "raised_at")[:_KEYS])
+    since = {cause.removeprefix(key_cause("")): at for cause, at in causes.items()}
+    planned = PlannedRevocation.objects.filter(ended_at__isnull=True).values("certificate")
+    rows = in_force(Certificate.objects.filter(team__in=teams, spki_sha256__in=list(since)), now=now).exclude(pk__in=planned)
+    found = rows.order_by("not_after", "pk").prefetch_related(_NAMES).only(*_READ, "spki_sha256")[:most]
+    return Inbox(tuple(_replacement(one, since[one.spki_sha256]) for one in found))
+
+
+def _replacement(row: Certificate, since: datetime) -> Matter:
+    return Matter(
+        Kind.REPLACEMENT,
+        f"Replace {row.first_name}: its key is known to others",
+        "Clients still accept the certificate, and whoever has the key can pretend to be its server.",
+        f"{reverse('certificate-revoke', args=[row.cert_id])}?reason={RevocationReason.KEY_COMPROMISE}",
+        "Replace with a new key",
+        since,
+        is_urgent=True,
+    )
 
 
 def without_owner() -> Inbox:

@@ -13,7 +13,7 @@ from django.db.models import Q, QuerySet
 from certs.access.permissions import Permission, held_by
 from certs.inbox.alerts import alerts_waiting, expired_alerts, expired_of
 from certs.inbox.cas import cas_to_decide, cas_to_take_live
-from certs.inbox.certificates import needing_a_person, without_owner
+from certs.inbox.certificates import needing_a_person, on_blocked_keys, without_owner
 from certs.inbox.decisions import (
     domains_to_decide,
     open_orders,
@@ -89,6 +89,8 @@ def inbox_of(reader: Reader, *, teams: Sequence[Team], most: int, now: datetime)
         parts.append(questions_to_answer(teams, most=most))
     if teams and may_find(Present.EXPIRED) and not may_find(Present.ALERTS):
         parts.append(expired_of(teams, most=most))
+    if teams and may_find(Present.BLOCKED_KEYS) and not may_find(Present.ALERTS):
+        parts.append(on_blocked_keys(teams, most=most, now=now))
     if not teams and not reader.is_officer:
         return Inbox.of(parts, now=now)
     if may_find(Present.PEOPLE):

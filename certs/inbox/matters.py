@@ -23,10 +23,11 @@ class Kind(StrEnum):
     EXPIRED = "Expired"
     RENEWAL = "Renewal"
     INSTALLATION = "Installation"
+    REPLACEMENT = "Replacement"
     OWNER = "Owner"
 
 
-_OF_CERTIFICATES = (Kind.RENEWAL, Kind.INSTALLATION, Kind.OWNER)
+_OF_CERTIFICATES = (Kind.RENEWAL, Kind.INSTALLATION, Kind.REPLACEMENT, Kind.OWNER)
 
 
 @dataclass(frozen=True, slots=True)

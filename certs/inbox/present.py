@@ -35,6 +35,7 @@ class Present(StrEnum):
     CAS = "cas"
     PEOPLE = "people"
     EXPIRED = "expired"
+    BLOCKED_KEYS = "blocked keys"
 
 
 _ROWS = {
@@ -48,6 +49,7 @@ _ROWS = {
     Present.CAS: (CAAddition, f"state = '{CAAddition.State.READY.value}'"),
     Present.PEOPLE: (JoinRequest, "decided_at IS NULL"),
     Present.EXPIRED: (OperatorAlert, f"kind = '{AlertKind.EXPIRED.value}' AND closed_at IS NULL"),
+    Present.BLOCKED_KEYS: (OperatorAlert, f"kind = '{AlertKind.KEY_BLOCKED.value}' AND closed_at IS NULL"),
 }
 
 

@@ -205,6 +205,19 @@ def test_an_alert_leads_to_where_it_is_dealt_with(kind: AlertKind, cause: str, u
     assert (way.url if way else None) == url
 
 
+def test_members_find_a_certificate_whose_key_others_know(cast: Cast, make_spec: Callable[..., CertificateSpec]) -> None:
+    """Home said that nothing waits, beside a certificate marked "key blocked"."""
+    certificate = issued(make_spec("old.example.com"), cast.requester("requester"))
+    alert(AlertKind.KEY_BLOCKED, f"key:{certificate.spki_sha256}")
+    alert(AlertKind.KEY_BLOCKED, f"key:{'0' * 64}")
+    teams = [certificate.team]
+    (matter,) = inbox_of(Reader.of(cast["requester"]), teams=teams, most=50, now=database_now()).matters
+    assert (matter.kind, matter.is_urgent) == (Kind.REPLACEMENT, True)
+    assert matter.url == f"/certificates/{certificate.cert_id}/revoke/?reason=keyCompromise"
+    Certificate.objects.update(status=Certificate.Status.REVOKED)
+    assert inbox_of(Reader.of(cast["requester"]), teams=teams, most=50, now=database_now()).matters == ()
+
+
 def test_members_find_what_has_expired_in_their_team_and_nothing_replaced(cast: Cast) -> None:
     team = cast.requester("requester").team
     found = alert(AlertKind.EXPIRED, f"team:{team.slug}")
