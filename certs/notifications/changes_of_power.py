@@ -66,7 +66,8 @@ def _way_in_in_words(change: Change, row: Authenticator | SocialAccount) -> str:
     """Return the sentence; nothing for what opens and closes no way in, such as a new name."""
     if isinstance(row, SocialAccount):
         verb = {CREATED: "connected to", DELETED: "disconnected from"}.get(change.verb)
-        return f"{settings.PKI_OIDC_NAME} was {verb} your account".capitalize() if verb else ""
+        name: str = settings.PKI_OIDC_NAME
+        return f"{name[:1].upper()}{name[1:]} was {verb} your account" if verb else ""
     if change.verb == CHANGED:
         used = [one.data.get("used_mask") for one in (change.before, change.after)]
         return "A recovery code of your account was used" if used[0] != used[1] else ""
@@ -81,7 +82,6 @@ def _way_in_in_words(change: Change, row: Authenticator | SocialAccount) -> str:
 _ACCOUNT = {
     "username": "user name",
     "email": "mail address",
-    "is_active": "whether the account is active",
     "is_staff": "access to the admin",
     "is_superuser": "superuser",
     "password": "password",
@@ -92,10 +92,12 @@ def _account_changed(change: Change, **_: Any) -> None:
     before, after = change.before, change.after
     if before is None or after is None or change.actor == UNATTRIBUTED:
         return
+    # To the old address too: a new one may be the thief's.
+    audience = to_addresses([before.email, after.email])
+    if before.is_active != after.is_active:
+        _notify_of_power(f"Your account was switched {'on' if after.is_active else 'off'}", audience, change.actor)
     what = [text for name, text in _ACCOUNT.items() if getattr(before, name) != getattr(after, name)]
     if what:
-        # To the old address too: a new one may be the thief's.
-        audience = to_addresses([before.email, after.email])
         _notify_of_power(f"Your account was changed: {', '.join(what)}", audience, change.actor)
 
 

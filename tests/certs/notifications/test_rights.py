@@ -30,7 +30,7 @@ def ann(db: None) -> Any:
 
 
 def mails() -> list[tuple[str, str]]:
-    rows = OutgoingMail.objects.filter(topic=Topic.POWER).order_by("recipient")
+    rows = OutgoingMail.objects.filter(topic=Topic.POWER).order_by("recipient", "subject")
     return list(rows.values_list("recipient", "subject"))
 
 
@@ -49,6 +49,22 @@ def test_mail_address_that_was_changed_is_mailed_to_the_old_one_too(ann: Any) ->
     ann.save()
     said = "Your account was changed: mail address"
     assert mails() == [("ann@example.com", said), ("thief@example.com", said)]
+
+
+@transaction.atomic
+def test_account_that_was_switched_off_reads_that_and_what_else_changed(ann: Any) -> None:
+    """It read: "Your account was changed: whether the account is active"."""
+    ann.is_active = False
+    ann.is_staff = True
+    ann.save()
+    assert mails() == [
+        ("ann@example.com", "Your account was changed: access to the admin"),
+        ("ann@example.com", "Your account was switched off"),
+    ]
+    assert not ann.is_active
+    ann.is_active = True
+    ann.save()
+    assert ("ann@example.com", "Your account was switched on") in mails()
 
 
 @transaction.atomic
