@@ -80,4 +80,4 @@ def _approval_sentences(terms: ApprovalTerms) -> tuple[str, ...]:
 
 def label_of(name: str) -> str:
     """Return what people call a rule, or the defaults."""
-    return DESCRIPTIONS[name].rule.label if name in DESCRIPTIONS else "Defaults"
+    return DESCRIPTIONS[name].rule.label if name in DESCRIPTIONS else "Defaults and approvals"
