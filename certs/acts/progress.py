@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from django.db.models import Count, QuerySet
 
 from certs.access.permissions import Authority
-from certs.enums import RevocationReason
-from certs.models import BulkAct, BulkActLine, Certificate, InstalledPlace
+from certs.enums import RequestState, RevocationReason
+from certs.models import BulkAct, BulkActLine, Certificate, CertificateRequest, InstalledPlace
 from certs.models.certificate import CertificateQuerySet
 
 Outcome = BulkActLine.Outcome
@@ -44,6 +44,14 @@ def tally_of(act: BulkAct) -> Tally:
     """Count the lines in one query."""
     counted = act.lines.order_by().values_list("outcome").annotate(number=Count("pk"))
     return Tally(**{str(outcome): number for outcome, number in counted})
+
+
+def requests_of(act: BulkAct) -> list[tuple[RequestState, int]]:
+    """Return how far the requests are that an act has made, in the order of the states: a line is done when its renewal is requested."""
+    made = act.lines.exclude(result="").values("result")
+    rows = CertificateRequest.objects.filter(public_id__in=made).order_by()
+    counted = dict(rows.values_list("state").annotate(Count("pk")))
+    return [(state, counted[state]) for state in RequestState if state in counted]
 
 
 @dataclass(frozen=True, slots=True)

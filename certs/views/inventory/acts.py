@@ -22,10 +22,10 @@ from certs.acts.control import (
 )
 from certs.acts.drafting import choose_options, draft_act, names_of_lines
 from certs.acts.options import are_complete
-from certs.acts.progress import lines_page, summary_of, tally_of
+from certs.acts.progress import lines_page, requests_of, summary_of, tally_of
 from certs.errors import InputRefused, NotFound
 from certs.inventory import states_of
-from certs.models import BulkAct, BulkActLine
+from certs.models import BulkAct, BulkActLine, CertificateRequest
 from certs.views.access import authority_of, page
 from certs.views.certificate.certificate_revoke import CA_CAUSES, CAUSES, OTHER_CAUSES
 from certs.views.numbers import number_of
@@ -184,6 +184,7 @@ def _running(request: HttpRequest, act: BulkAct, authority: Authority) -> dict[s
         "act": act,
         "tally": tally,
         "counts": [(label, getattr(tally, name.value)) for name, label in _TABS if getattr(tally, name.value)],
+        "requests": requests_of(act) if act.kind == BulkAct.Kind.RENEW else [],
         "percent": 100 * tally.ended // max(1, tally.tried),
         "width": 1000 * tally.ended // max(1, tally.tried),
         "every": _EVERY if act.state == State.RUNNING else "",
@@ -213,8 +214,10 @@ def _lines(request: HttpRequest, act: BulkAct) -> dict[str, Any]:
     states = states_of(list(rows), now)
     tally = tally_of(act)
     tabs = [("", "All", act.total), *((name.value, label, getattr(tally, name.value)) for name, label in _TABS)]
+    made = CertificateRequest.objects.filter(public_id__in=[line.result for line in lines if line.result])
+    words = {row.public_id: row.state_words for row in made.only("public_id", "state")}
     return {
-        "lines": [(line, rows.get(line.certificate_id), states.get(line.certificate_id)) for line in lines],
+        "lines": [(line, rows.get(line.certificate_id), states.get(line.certificate_id), words.get(line.result, "")) for line in lines],
         "show": show,
         "after": number or "",
         "following": following,

@@ -169,6 +169,20 @@ def test_each_is_renewed_once(estate: list[Certificate], cast: Cast) -> None:
     assert "renewed already" in again.lines.order_by("number")[0].reason
 
 
+def test_the_page_of_renewals_says_what_became_of_their_requests(estate: list[Certificate], cast: Cast, client: Client) -> None:
+    """A line is done when its renewal is requested: 78 that were refused afterwards stood there as done."""
+    requester = cast.authority("requester")
+    begin(act := draft_act("renew", authority=requester, chosen=[row.cert_id for row in estate[:3]]), requester)
+    work.work_on(act.pk)
+    first = act.lines.order_by("number")[0]
+    CertificateRequest.objects.filter(public_id=first.result).update(state="rejected")
+    client.force_login(cast["requester"])
+    page = client.get(f"/certificates/acts/{act.public_id}/").content.decode()
+    assert "Their requests: 2 being checked, 1 refused." in page
+    assert page.count('<span class="quiet">being checked</span>') == 2
+    assert page.count('<span class="quiet">refused</span>') == 1
+
+
 def test_a_preview_counts_those_that_are_left_out_for_the_same_reason_together(estate: list[Certificate], cast: Cast) -> None:
     """Each was a reason of its own, with the id of what renewed it; of more than ten the page was silent."""
     requester = cast.authority("requester")
