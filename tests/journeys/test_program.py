@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from playwright.sync_api import expect
 
-from certs.models import Certificate
+from certs.models import Certificate, CertificateRequest
+from certs.requests.approvals.approval import approve, reject
 from certs.views.help.api_guide import examples
+from tests.certs.life import walk
 from tests.journeys.conftest import Visitor
 from tests.portal.fixtures import Portal
 
@@ -74,6 +77,33 @@ def test_python_example_runs(guide: tuple[dict[str, str], dict[str, str]], tmp_p
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("cert-")
     assert_installed(tmp_path)
+
+
+@pytest.mark.parametrize("approved", [True, False])
+def test_python_example_waits_for_a_person(
+    guide: tuple[dict[str, str], dict[str, str]], portal: Portal, settings: Any, tmp_path: Path, *, approved: bool
+) -> None:
+    """It ended with a KeyError, whatever the approver said."""
+    settings.PKI_PORTAL_URL = guide[1]["PKI"]
+    text = guide[0]["python"].replace(NAME, f"*.{NAME}").replace("time.sleep(30)", "time.sleep(0.2)")
+    (tmp_path / "example.py").write_text(text)
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), **guide[1]}
+    command = [sys.executable, "example.py"]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as example:
+        deadline = time.monotonic() + 20
+        while not CertificateRequest.objects.filter(state="awaiting_approval").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        row = CertificateRequest.objects.get()
+        if approved:
+            approve(row, user=portal.carol, digest=row.digest)
+            walk([row.pk])
+        else:
+            reject(row, user=portal.carol, digest=row.digest, comment="not this one")
+        out, err = example.communicate(timeout=20)
+    if approved:
+        assert (example.returncode, out.startswith("cert-"), err) == (0, True, "")
+    else:
+        assert (example.returncode, "not this one" in err, out) == (1, True, "")
 
 
 def test_renewal_example_does_nothing_while_there_is_time(guide: tuple[dict[str, str], dict[str, str]], tmp_path: Path) -> None:
