@@ -16,8 +16,8 @@ class KeyBackendError(Exception):
 
     @property
     def for_people(self) -> str:
-        """What happened and what to do about it, for an operator."""
-        return f"{self} {self.next_step}".strip()
+        """What happened and what to do about it, for an operator. What a backend says may end without a full stop."""
+        return f"{str(self).removesuffix('.')}. {self.next_step}".strip() if self.next_step else str(self)
 
 
 class KeyBackendUnavailable(KeyBackendError):

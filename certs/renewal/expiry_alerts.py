@@ -44,18 +44,21 @@ def close_settled() -> int:
     """
     now, closed = database_now(), 0
     alerts = OperatorAlert.objects.filter(kind__in=(AlertKind.EXPIRING, AlertKind.EXPIRED), closed_at=None)
-    found = {(kind, cause): seen for kind, cause, seen in alerts.values_list("kind", "cause", "last_seen_at")}
+    found = list(alerts)
     if not found:
         return 0
-    slugs = {cause.partition(":")[2] for _, cause in found}
+    slugs = {alert.cause.partition(":")[2] for alert in found}
     teams = {_cause(team): team for team in Team.objects.filter(slug__in=slugs)}
-    for (kind, cause), seen in found.items():
-        if cause not in teams:
+    for alert in found:
+        team = teams.get(alert.cause)
+        if team is None:
             continue
         # What has ended since the night is no reason to close: `expired` opens in the next one.
-        rows = _ending_since(seen, teams[cause], now=now) if kind == AlertKind.EXPIRING else _ended_of(teams[cause], now=now)
+        seen = alert.last_seen_at
+        rows = _ending_since(seen, team, now=now) if alert.kind == AlertKind.EXPIRING else _ended_of(team, now=now)
         if not any(unreplaced(rows, now=now)):
-            closed += close_alerts(kind=AlertKind(kind), cause=cause, now=now)
+            # Not where the night's run has found something else in the meantime.
+            closed += alerts.filter(pk=alert.pk, last_seen_at=seen).update(closed_at=now)
     return closed
 
 

@@ -10,6 +10,7 @@ from certs.errors import Conflict, joined, sentence
 from certs.issuance.steps.key import key_reason
 from certs.models import OperatorAlert
 from certs.status.isolation import Failures
+from keys.errors import KeyBackendError
 
 
 @pytest.mark.parametrize(
@@ -34,6 +35,12 @@ def test_a_text_ends_with_one_full_stop(text: str, one: str) -> None:
 @pytest.mark.parametrize("message", ["Vault does not answer", "Vault does not answer."])
 def test_reason_to_wait_goes_on_after_the_text_of_a_backend(message: str) -> None:
     assert key_reason(message) == "The key backend cannot be used now: Vault does not answer. It is tried again."
+
+
+@pytest.mark.parametrize("message", ["Vault does not permit this. permission denied", "Vault does not permit this. permission denied."])
+def test_next_step_goes_on_after_the_text_of_a_backend(message: str) -> None:
+    assert KeyBackendError(message, next_step="See its log.").for_people == "Vault does not permit this. permission denied. See its log."
+    assert KeyBackendError(message).for_people == message
 
 
 def fail(error: Exception) -> None:

@@ -36,7 +36,9 @@ class Command(BaseCommand):
                 count = write_tiles(folder, newest, signed_note(newest))
                 (folder / "log.vkey").write_text(f"{key.verifier}\n", encoding="utf-8")
             except (OSError, TreeIncomplete, EntryTooLong) as exc:
-                raise CommandError(f"Stopped at epoch {key.epoch}: {exc} The log is untouched; run it again.") from exc
+                raise CommandError(
+                    f"Stopped at epoch {key.epoch}: {str(exc).removesuffix('.')}. The log is untouched; run it again."
+                ) from exc
             result.append({"epoch": key.epoch, "size": newest.tree_size, "files": count, "folder": str(folder)})
         if not result:
             raise CommandError("Nothing is sealed yet. `manage.py seal_audit` seals what waits.")
