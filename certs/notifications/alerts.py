@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q
+from django.urls import reverse
 
 from audit.events import EventType
 from audit.log import record
@@ -14,6 +16,7 @@ from certs.enums import AlertKind
 from certs.errors import NotPermitted, sentence
 from certs.models import Issuer, OperatorAlert, QuarantinedCertificate
 from certs.notifications.audience import NOBODY, Audience, operators
+from certs.notifications.delivery.bundles import Line
 from certs.notifications.notices import notify
 from certs.notifications.topics import Topic
 from db.clock import database_now
@@ -40,8 +43,12 @@ def raise_alert(
     next_step: str,
     now: datetime,
     also_to: Audience = NOBODY,
+    bundle: Callable[[str], Line] | None = None,
 ) -> None:
     """Open an alert, or count up the one that is open for the same cause. Needs an open transaction.
+
+    With a `bundle` the mails of many such alerts at once are one: it makes the alert's line in that
+    mail from the path of the alert's page.
 
     An alert that the portal closed less than REOPEN ago for the same cause is opened again, without a
     second mail. The mail shares the transaction; it goes to the operators and to `also_to`.
@@ -71,6 +78,7 @@ def raise_alert(
         template="alert",
         context={"alert": alert},
         now=now,
+        bundle=bundle and bundle(reverse("alert", args=[alert.pk])),
     )
 
 

@@ -31,11 +31,13 @@ class Kind(StrEnum):
     REFUSED = "request-refused"
     LAPSED = "request-lapsed"
     FAILED = "request-failed"
+    KEY_ALERT = "key-blocked-alert"
+    KEY_BLOCKED = "key-blocked"
 
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """The texts of a kind: begin of the subject, what happened to so many requests, what it means, what to do, and where."""
+    """The texts of a kind: begin of the subject, what happened to so many `things`, what it means, what to do, and where."""
 
     subject: str
     happened: str
@@ -44,6 +46,7 @@ class Texts:
     path: str
     button: str
     look: str = "is-wait"
+    things: str = "requests"
 
 
 TEXTS = {
@@ -90,6 +93,26 @@ TEXTS = {
         "/requests/?state=failed",
         "Open the failed requests",
         "is-bad",
+    ),
+    Kind.KEY_ALERT: Texts(
+        "Keys blocked",
+        "were blocked",
+        "No certificate is issued for them any more. Certificates on them may still be in use.",
+        "Look whether certificates on them are still to be revoked, and tell their owners.",
+        "/inbox/",
+        "Open the inbox",
+        "is-bad",
+        "public keys",
+    ),
+    Kind.KEY_BLOCKED: Texts(
+        "Replace now (keys blocked)",
+        "of your team were blocked",
+        "No certificate is issued for them any more.",
+        "Make new keys and request new certificates for the names now. The security team decides about the revocation of the old ones.",
+        "/certificates/?blocked_key=yes",
+        "Open the certificates",
+        "is-bad",
+        "public keys",
     ),
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from functools import partial
 
 from cryptography import x509
 
@@ -14,6 +15,8 @@ from certs.inventory.states import CertificateState, states_of
 from certs.models import Certificate, Chain, Issuer, ResponderCertificate, Team
 from certs.notifications.alerts import close_alerts, key_cause, raise_alert
 from certs.notifications.audience import security_team, team_of
+from certs.notifications.delivery.bundles import Kind as Bundle
+from certs.notifications.delivery.bundles import Line
 from certs.notifications.notices import notify
 from certs.notifications.topics import Topic
 from certs.notifications.wording import count_of, name_of
@@ -92,6 +95,7 @@ def alert_block(spki: str, *, team: str, reason: str, now: datetime, actor: Acto
     living = Certificate.objects.filter(spki_sha256=spki, not_after__gt=now, status=Certificate.Status.GOOD).order_by("pk")
     count, named = living.count(), list(living[:20])
     on_it = "1 valid certificate is" if count == 1 else f"{count:,} valid certificates are"
+    what = count_of([name_of(each) for each in named], count) if named else f"key {spki[:16]}"
     raise_alert(
         kind=AlertKind.KEY_BLOCKED,
         cause=key_cause(spki),
@@ -100,6 +104,9 @@ def alert_block(spki: str, *, team: str, reason: str, now: datetime, actor: Acto
         f" is wrong: `manage.py unblock_key {spki} --reason TEXT --as USER`.",
         now=now,
         also_to=security_team(),
+        bundle=partial(
+            Line, Bundle.KEY_ALERT, what, f"Keys of team {owner}, blocked by {actor.name}" if owner else f"Blocked by {actor.name}"
+        ),
     )
     states = states_of([one.pk for one in named], now)
     if revoking in states:
@@ -109,9 +116,7 @@ def alert_block(spki: str, *, team: str, reason: str, now: datetime, actor: Acto
             Topic.KEY_BLOCKED,
             key=f"key:blocked:{spki}:{now:%Y%m%d%H%M%S}",
             audience=team_of(one),
-            subject=f"Replace now: {count_of([name_of(each) for each in named], count)} (key blocked)"
-            if named
-            else f"A key of team {one.name} was blocked",
+            subject=f"Replace now: {what} (key blocked)" if named else f"A key of team {one.name} was blocked",
             template="key_blocked",
             context={
                 "spki": spki,
@@ -125,4 +130,10 @@ def alert_block(spki: str, *, team: str, reason: str, now: datetime, actor: Acto
                 "more": count - len(named),
             },
             now=now,
+            bundle=Line(
+                Bundle.KEY_BLOCKED,
+                what,
+                f"Blocked by {actor.name}",
+                CertificateFilter(spki=spki).url(),
+            ),
         )

@@ -8,16 +8,20 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import transaction
 from django.db.models import F
 
+from audit.log import Actor
 from certs.models import CertificateRequest, OutgoingMail
 from certs.notifications.delivery.bundles import AT_ONCE, PERIOD
 from certs.notifications.delivery.bundling import write_bundles
 from certs.notifications.delivery.mail import send_due, waiting
+from certs.requests.exposure.key_blocks import block_key
 from certs.requests.submit import Requester, submit_many
 from certs.schedules.clean_up import delete_old_mails
 from certs.spec import CertificateSpec
 from db.clock import database_now
+from keys.models import PublicKey
 from tests.cast import person
 from tests.certs.life import walk
 from tests.certs.notifications.conftest import MailServer
@@ -169,3 +173,24 @@ def test_mails_of_a_bundle_go_with_it_when_they_are_old(fail: Any, settings: Any
     OutgoingMail.objects.filter(bundled__isnull=False).update(written_at=F("written_at") - timedelta(days=settings.PKI_KEEP_MAILS_DAYS + 1))
     delete_old_mails()
     assert OutgoingMail.objects.count() == 0
+
+
+def test_many_keys_that_are_blocked_at_once_are_few_mails(twin_portal: Requester, mail_server: MailServer) -> None:
+    """A bulk revocation for key compromise sent each member of the security team a mail for each key."""
+    officer, member = person("olive", "security officer", email="olive@example.com"), person("mel", email="mel@example.com")
+    twin_portal.team.members.add(member)
+    for number in range(MANY):
+        with transaction.atomic():
+            spki = f"{number:064x}"
+            PublicKey.objects.create(spki_sha256=spki, team=twin_portal.team.slug, recorded_at=database_now())
+            block_key(spki, team=twin_portal.team.slug, reason="revoked", now=database_now(), actor=Actor("user", "olive"))
+    send()
+    the_period_ends()
+    send()
+    for address, subject in ((officer.email, "Keys blocked: "), (member.email, "Replace now (keys blocked): ")):
+        subjects = [mail["Subject"] for mail in mail_server.messages if mail["To"] == address]
+        assert len(subjects) == AT_ONCE + 1, subjects
+        assert subjects[-1].startswith(subject)
+    bundle = OutgoingMail.objects.get(recipient=officer.email, dedup_key__startswith="bundle:")
+    assert f"{MANY - AT_ONCE} public keys were blocked." in bundle.body
+    assert "/alerts/" in bundle.body
