@@ -36,15 +36,17 @@ class CSRContent:
 
     @property
     def files(self) -> FileNames:
-        """The files that the command makes."""
-        return FileNames.of((self.common_name, *self.names) if self.common_name else self.names)
+        """The files that the command makes, named as those of the certificate: after the common name, which comes first there."""
+        first = self.subject_name or self.common_name
+        return FileNames.of((first, *self.names) if first else self.names)
 
     @property
     def subject_name(self) -> str:
         """The common name; "" where no name is short enough for one."""
         if self.common_name:
             return self.common_name if len(self.common_name) <= LONGEST_COMMON_NAME else ""
-        return next((name for name in self.names if len(name) <= LONGEST_COMMON_NAME), "")
+        hosts = [name for name in self.names if not _is_address(name)] or self.names
+        return next((name for name in hosts if len(name) <= LONGEST_COMMON_NAME), "")
 
 
 def compose(tool: Tool, wanted: CSRContent) -> str:

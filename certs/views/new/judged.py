@@ -158,7 +158,7 @@ def judge(draft: RequestDraft, *, requester: Requester, now: datetime) -> Judged
         owners=owners_told(outside, requester.user),
         domains=domains,
         commands=_commands(draft, spec, key),
-        files=FileNames.of((*spec.dns_names, *spec.ip_addresses)),
+        files=CSRContent((*spec.dns_names, *spec.ip_addresses), key).files,
         people=people() if outside or _only_people_help(seen) else (),
     )
 

@@ -24,6 +24,7 @@ NAMES = {
     "addresses": ("192.0.2.7", "2001:db8::7"),
     "above 64 characters": (LONG,),
     "first name above 64 characters": (LONG, "shop.example.com"),
+    "above 64 characters with an address": (LONG, "192.0.2.7"),
 }
 KEYS = ("ec-p256", "ec-p384", "rsa-3072", "rsa-4096", "ed25519")
 
@@ -54,6 +55,8 @@ def test_csr_passes_the_gate_with_the_names(tool: Tool, case: str, tmp_path: Pat
     assert_asks_for(facts, wanted)
     assert facts.common_name == next((name for name in facts.dns_names if name == wanted.subject_name), facts.common_name)
     assert facts.stripped == () or tool is Tool.KEYTOOL
+    # The pages name the files after the first name of the certificate: the key was made under the same name.
+    assert FileNames.of((*facts.dns_names, *facts.ip_addresses)) == wanted.files
 
 
 @pytest.mark.parametrize("key", [key for key in KEYS if key not in ("ec-p256", "rsa-4096")])

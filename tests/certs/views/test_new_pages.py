@@ -125,6 +125,8 @@ def test_script_of_the_automatic_client_is_a_shell_script(portal: Portal, tmp_pa
     script = html.unescape(page.content.decode().split('id="automatic_renew"')[1].split(">", 1)[1].split("</pre>")[0])
     (tmp_path / "renew.sh").write_text(script)
     subprocess.run(["sh", "-n", tmp_path / "renew.sh"], check=True)
+    long = f"{'a' * 60}.example.com"  # a common name has at most 64 characters (RFC 5280 appendix A.1)
+    assert '-subj "/" -addext' in text_of(signed_in("alice").get(f"/new/automatic/?name={long}"))
 
 
 @pytest.mark.parametrize("validity", ["a date", "3 months"])
