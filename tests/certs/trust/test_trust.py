@@ -164,6 +164,14 @@ def test_keytool_takes_the_root(root: Root, folder: Path) -> None:
     assert root.fingerprint in listed
 
 
+@pytest.mark.skipif(shutil.which("certutil") is None, reason="libnss3-tools is not installed")
+def test_chrome_takes_the_root_also_before_it_has_a_store(root: Root, folder: Path) -> None:
+    done = run(text("chrome", root), folder)
+    assert done.returncode == 0, done.stderr
+    listed = run(f"certutil -d sql:{folder}/.pki/nssdb -L -n {root.slug} -a", folder).stdout
+    assert listed.split() == root.pem.decode().split()
+
+
 @pytest.mark.skipif(shutil.which("update-ca-certificates") is None, reason="ca-certificates is not installed")
 def test_debian_takes_the_root(root: Root, folder: Path) -> None:
     for name in ("local", "etc"):
