@@ -42,6 +42,14 @@ def test_pasted_secret_does_not_come_back_in_the_page(portal: Portal, place: str
     response = signed_in("alice").post("/new/", {"place": place, "team": "web", "csr": "x"} | {field: secret})
     assert response.status_code == 422
     assert secret.splitlines()[1] not in response.content.decode()
+
+
+def test_secret_in_a_field_does_not_come_back_with_the_error_of_another(portal: Portal) -> None:
+    secret = SECRETS["pkcs8"][0].decode()
+    for form in ({"csr": "x", "validity": secret}, {"csr": secret, "validity": "x"}, {"csr": "", "validity": secret}):
+        response = signed_in("alice").post("/new/", {"place": "csr", "team": "web"} | form)
+        assert response.status_code == 422
+        assert secret.splitlines()[1] not in response.content.decode()
     assert "no-store" in response["Cache-Control"]
 
 

@@ -18,6 +18,7 @@ from certs.errors import InputRefused, NotUnderstood, PortalError, ReasonMissing
 from certs.language.assistant import AssistantUnavailable, rewrite
 from certs.language.meaning import KEY_ELSEWHERE
 from certs.language.nearest import nearest_sentence
+from certs.language.secret_scan import find_secret
 from certs.models import RequestDraft, Team
 from certs.requests.domains.domain_requests import owners_told
 from certs.requests.drafts import DraftFields, begin, unfinished_drafts
@@ -73,7 +74,7 @@ def new(request: HttpRequest) -> HttpResponse:
         tried = Tried(exc, given.get("text", ""))
         if given.get("place") != Place.CSR:
             return _page(request, "new/start.html", tried=tried, status=exc.status)
-        typed = {"csr": pasted_csr(request, exc), "validity": given.get("validity", "")}
+        typed = {"csr": pasted_csr(request, exc), "validity": _without_secret(given.get("validity", ""), exc)}
         return _page(request, "new/csr.html", tried=tried, typed=typed, status=exc.status)
 
 
@@ -232,7 +233,13 @@ def uploaded_csr(request: HttpRequest) -> bytes:
 
 def pasted_csr(request: HttpRequest, error: PortalError) -> str:
     """Return the pasted text for the page that shows it again; a secret goes back to nobody."""
-    return "" if getattr(error, "refusal", "") == RefusalClass.SECRET_PASTED else request.POST.get("csr", "")
+    return _without_secret(request.POST.get("csr", ""), error)
+
+
+def _without_secret(text: str, error: PortalError) -> str:
+    """Return a typed text for the page that shows it again. Looked at itself, too: the error may be about another field."""
+    is_secret = getattr(error, "refusal", "") == RefusalClass.SECRET_PASTED or find_secret(text) is not None
+    return "" if is_secret else text
 
 
 def _rewritten(request: HttpRequest) -> HttpResponse:
