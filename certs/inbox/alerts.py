@@ -13,8 +13,8 @@ from certs.enums import AlertKind
 from certs.inbox.matters import Inbox, Kind, Matter, More
 from certs.inventory import CertificateFilter, CertificateState, StateGroup, YesNo, open_alerts
 from certs.models import OperatorAlert, Team
+from certs.notifications.alerts import KEY_KINDS
 
-_KEYS = (AlertKind.KEY_CLAIMED, AlertKind.KEY_BLOCKED, AlertKind.AUTHORITY_KEY_EXPOSED, AlertKind.KEY_UNBLOCKED)
 # Certificates in use are wrong, or nothing is issued, renewed, revoked or verified while these are open.
 _URGENT = frozenset(
     {
@@ -67,7 +67,7 @@ def _expired(alert: OperatorAlert) -> Matter:
 def _matter(alert: OperatorAlert) -> Matter:
     seen = f" Seen {alert.occurrences} times." if alert.occurrences > 1 else ""
     return Matter(
-        Kind.KEY if alert.kind in _KEYS else Kind.ALERT,
+        Kind.KEY if alert.kind in KEY_KINDS else Kind.ALERT,
         alert.title,
         f"{alert.details} {alert.next_step}{seen}".strip(),
         reverse("alert", args=[alert.pk]),

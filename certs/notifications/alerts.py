@@ -14,13 +14,14 @@ from audit.log import record
 from certs.access.permissions import Authority, Permission
 from certs.enums import AlertKind
 from certs.errors import NotPermitted, sentence
-from certs.models import Issuer, OperatorAlert, QuarantinedCertificate
+from certs.models import Certificate, Issuer, OperatorAlert, QuarantinedCertificate
 from certs.notifications.audience import NOBODY, Audience, operators
 from certs.notifications.delivery.bundles import Line
 from certs.notifications.notices import notify
 from certs.notifications.topics import Topic
 from db.clock import database_now
 
+KEY_KINDS = frozenset({AlertKind.KEY_CLAIMED, AlertKind.KEY_BLOCKED, AlertKind.AUTHORITY_KEY_EXPOSED, AlertKind.KEY_UNBLOCKED})
 # What comes back within this time is the same trouble. It has had its mail.
 REOPEN = timedelta(minutes=10)
 # Between two trials of work that failed: doubled after each.
@@ -153,20 +154,36 @@ def close_alerts(*, kind: AlertKind, cause: str, now: datetime) -> int:
     return OperatorAlert.objects.filter(kind=kind, cause=cause, closed_at__isnull=True).update(closed_at=now)
 
 
+def may_close(alert: OperatorAlert | None, authority: Authority) -> bool:
+    """Return whether the actor may close it: operators; what is about a key also those who decide about keys."""
+    about_a_key = alert is not None and alert.kind in KEY_KINDS
+    return authority.holds(Permission.OPERATE) or (about_a_key and authority.may_decide_keys)
+
+
+def settled_key_alerts(*, most: int, now: datetime) -> list[int]:
+    """Return ids of open alerts about blocked keys on which no valid certificate is left, the oldest first."""
+    rows = OperatorAlert.objects.filter(kind=AlertKind.KEY_BLOCKED, closed_at__isnull=True).order_by("pk")
+    causes = list(rows.values_list("pk", "cause")[:most])
+    keys = [cause.removeprefix(key_cause("")) for _, cause in causes]
+    valid = Certificate.objects.filter(spki_sha256__in=keys, status=Certificate.Status.GOOD, not_after__gt=now)
+    used = {key_cause(spki) for spki in valid.values_list("spki_sha256", flat=True)}
+    return [pk for pk, cause in causes if cause not in used]
+
+
 @transaction.atomic
 def close_by_hand(pk: int, *, authority: Authority) -> bool:
     """Close an alert that a person has dealt with. Returns whether it was open. The audit log has the person.
 
-    Raises NotPermitted unless the actor may operate the portal.
+    Raises NotPermitted unless `may_close` allows it.
     """
-    if not authority.holds(Permission.OPERATE):
+    now = database_now()
+    alert = OperatorAlert.objects.select_for_update().filter(pk=pk, closed_at__isnull=True).first()
+    if not may_close(alert, authority):
         raise NotPermitted(
             "Only operators close alerts.",
             next_step="Report to an operator what you have done about it.",
             permission=Permission.OPERATE,
         )
-    now = database_now()
-    alert = OperatorAlert.objects.select_for_update().filter(pk=pk, closed_at__isnull=True).first()
     if alert is None:
         return False
     alert.closed_at, alert.closed_by = now, authority.user
