@@ -10,7 +10,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from certs.errors import InputRefused, PortalError
+from certs.errors import Conflict, InputRefused, PortalError
 from certs.models import RequestDraft
 from certs.requests.drafts import DraftFields, attach_csr, change, draft_of, drop_csr, submit_draft
 from certs.requests.plan import plan_digest
@@ -174,7 +174,7 @@ def plan_page(request: HttpRequest, public_id: str) -> HttpResponse:
     return _plan_shown(request, judged)
 
 
-def _plan_shown(request: HttpRequest, judged: Judged, *, refused: InputRefused | None = None, status: int = 200) -> HttpResponse:
+def _plan_shown(request: HttpRequest, judged: Judged, *, refused: PortalError | None = None, status: int = 200) -> HttpResponse:
     context = {
         "judged": judged,
         "draft": judged.draft,
@@ -192,9 +192,9 @@ def submit(request: HttpRequest, public_id: str) -> HttpResponse:
     draft, requester = _opened(request, public_id)
     try:
         row = submit_draft(draft, shown=request.POST.get("shown", ""), why=request.POST.get("why", ""), requester=requester)
-    except InputRefused as exc:
+    except (InputRefused, Conflict) as exc:  # a Conflict: a colleague, or the person in another tab, changed the draft
         judged = judge(draft, requester=requester, now=database_now())
-        if judged.spec is None:
+        if judged.spec is None or judged.needs_csr or judged.key_is_refused:
             raise
         return _plan_shown(request, judged, refused=exc, status=exc.status)
     return redirect("request", row.public_id)

@@ -18,7 +18,7 @@ from cryptography.x509.oid import NameOID
 from django.test import Client
 
 from certs.access.time_zones import choose_zone
-from certs.models import Certificate, RenewalBlocked, RequestDraft, Team
+from certs.models import Certificate, CertificateRequest, RenewalBlocked, RequestDraft, Team
 from certs.requests.drafts import DraftFields, begin
 from certs.requests.plan import plan_words
 from db.clock import database_now
@@ -190,6 +190,21 @@ def test_csr_for_a_name_of_elsewhere_says_whom_to_ask(portal: Portal) -> None:
 def test_suggestion_for_a_key_that_is_still_to_be_made_asks_for_no_new_csr(portal: Portal) -> None:
     text = text_of(said(signed_in("alice"), "https for a.example.com on nginx with RSA 2048"))
     assert 'value="apply">Use RSA key size ≥ 3072 bits</button>' in text
+
+
+def test_plan_that_somebody_changed_is_shown_again_and_not_requested(portal: Portal) -> None:
+    """The page was a dead end: "This cannot be done now"."""
+    alice = signed_in("alice")
+    draft = begin(DraftFields(place="vault", names="a.example.com"), requester=portal.requester())
+    plan = alice.get(f"/new/{draft.public_id}/plan/")
+    RequestDraft.objects.update(names="b.example.com")
+    page = alice.post(f"/new/{draft.public_id}/submit/", {"shown": plan.context["shown"]})
+    text = text_of(page)
+    assert (page.status_code, "What would be requested changed since this plan was shown" in text) == (409, True)
+    assert "<strong>b.example.com</strong>" in text
+    assert CertificateRequest.objects.count() == 0
+    alice.post(f"/new/{draft.public_id}/submit/", {"shown": page.context["shown"]})
+    assert CertificateRequest.objects.get().common_name == "b.example.com"
 
 
 @pytest.mark.parametrize("on_the_draft", [False, True])
