@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import UTC, datetime
 
 import pytest
 from django.test import Client
@@ -14,10 +15,10 @@ from certs.acts.control import cancel_act, pause_act, resume_act, retry_act
 from certs.acts.drafting import choose_options, draft_act
 from certs.acts.progress import summary_of
 from certs.errors import InputRefused, NotPermitted
-from certs.models import BulkAct, Certificate, InstalledPlace, OutgoingMail, Revocation
+from certs.models import BulkAct, Certificate, CertificateRequest, InstalledPlace, OutgoingMail, Revocation
 from db.clock import database_now
 from tests.cast import Cast
-from tests.certs.acts.test_acts import SUPERSEDED, begin, estate, outcomes, ready
+from tests.certs.acts.test_acts import DAY, SUPERSEDED, begin, estate, outcomes, ready
 
 __all__ = ["estate"]
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
@@ -107,3 +108,40 @@ def test_what_changed_hands_before_somebody_cancelled_is_mailed_too(estate: list
     cancel_act(act, authority=officer)
     mail = OutgoingMail.objects.filter(topic="ownership", recipient="colleague@example.org").get()
     assert first.certificate.common_name in mail.subject
+
+
+def test_the_page_of_renewals_says_what_became_of_their_requests(estate: list[Certificate], cast: Cast, client: Client) -> None:
+    """A line is done when its renewal is requested: 78 that were refused afterwards stood there as done."""
+    requester = cast.authority("requester")
+    begin(act := draft_act("renew", authority=requester, chosen=[row.cert_id for row in estate[:3]]), requester)
+    work.work_on(act.pk)
+    first = act.lines.order_by("number")[0]
+    CertificateRequest.objects.filter(public_id=first.result).update(state="rejected")
+    client.force_login(cast["requester"])
+    page = client.get(f"/certificates/acts/{act.public_id}/").content.decode()
+    assert "Their requests: 2 being checked, 1 refused." in page
+    assert page.count('<span class="quiet">being checked</span>') == 2
+    assert page.count('<span class="quiet">refused</span>') == 1
+
+
+def test_a_preview_counts_those_that_are_left_out_for_the_same_reason_together(estate: list[Certificate], cast: Cast) -> None:
+    """Each was a reason of its own, with the id of what renewed it; of more than ten the page was silent."""
+    requester = cast.authority("requester")
+    chosen = [row.cert_id for row in estate[:12]]
+    begin(act := draft_act("renew", authority=requester, chosen=chosen), requester)
+    work.work_on(act.pk)
+    again = draft_act("renew", authority=requester, chosen=chosen)
+    seen = summary_of(again, authority=requester)
+    assert (seen.reasons, seen.other_reasons) == ([("It is renewed already.", 12)], 0)
+    for number, line in enumerate(again.lines.all()):
+        again.lines.filter(pk=line.pk).update(reason=f"Because of {number}.")
+    seen = summary_of(again, authority=requester)
+    assert (len(seen.reasons), seen.other_reasons) == (10, 2)
+
+
+def test_certificates_that_cannot_be_revoked_have_one_reason(estate: list[Certificate], cast: Cast) -> None:
+    requester = cast.authority("requester")
+    ids = [row.pk for row in estate[:4]]
+    Certificate.objects.filter(pk__in=ids[:3]).update(not_after=datetime.now(UTC) - DAY)
+    act = ready(requester, "revoke", SUPERSEDED, chosen=[row.cert_id for row in estate[:4]])
+    assert [number for _, number in summary_of(act, authority=requester).reasons] == [3]
