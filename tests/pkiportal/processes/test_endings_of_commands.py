@@ -19,7 +19,7 @@ import manage
 
 ROOT = Path(__file__).resolve().parents[3]
 CSR = "tests/corpus/csr/001_good_p256.pem"
-PIPE_BYTES = 1 << 16
+PIPE_BYTES = 1 << 12  # far less than the command reads, which else might end before the signal comes
 # A shell that runs tests in the background starts them with Ctrl-C ignored.
 AS_AT_A_TERMINAL = """
 import runpy, signal, sys
@@ -46,6 +46,7 @@ def stopped_while_it_reads(home: Path, *more: str) -> tuple[int, str, str]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        pipesize=PIPE_BYTES,
     )
     assert process.stdin is not None
     # More than a pipe holds: when it has all been taken, the command is reading.
