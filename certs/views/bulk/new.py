@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
@@ -106,7 +107,8 @@ def _drafted(request: HttpRequest, way: str) -> BulkOrder:
             return _from_file(request, requester)
         case "csrs":
             data = request.POST.get("csrs", "").encode()
-            return draft(read_lines(data, filename="", requester=requester), requester=requester, title="Pasted CSRs")
+            lines = _as_said(request, requester, read_lines(data, filename="", requester=requester))
+            return draft(lines, requester=requester, title="Pasted CSRs")
     text = request.POST.get("text", "")
     plan = plan_words(text, requester=requester)
     if not isinstance(plan, IssuePlan):
@@ -124,8 +126,36 @@ def _from_file(request: HttpRequest, requester: Requester) -> BulkOrder:
     data = upload.read(settings.PKI_BULK_MAX_BYTES + 1)
     name = str(upload.name or "")
     lines = read_lines(data, filename=name, requester=requester, mapped=_mapped(request))
-    wanted = Changed(lines, _with_csr_only) if request.POST.get("keys") == OWN else lines
-    return draft(wanted, requester=requester, title=name)
+    if request.POST.get("keys") == OWN:
+        lines = Changed(_as_said(request, requester, lines), _with_csr_only)
+    return draft(lines, requester=requester, title=name)
+
+
+def _as_said(request: HttpRequest, requester: Requester, lines: Collection[Line]) -> Collection[Line]:
+    """The lines with the validity of the sentence for whose names the CSRs were made: a CSR holds none.
+
+    A table that names a validity keeps its own.
+    """
+    text = request.POST.get("said", "")[:_LONGEST_QUERY]
+    if not text:
+        return lines
+    try:
+        plan = plan_words(text, requester=requester)
+    except (InputRefused, NotUnderstood):
+        return lines
+    if not isinstance(plan, IssuePlan):
+        return lines
+    assumed = f"Validity {defaults_for(requester.team, now=database_now()).validity_days} days: the policy's default"
+    said = plan.specs[0]
+
+    def change(line: Line) -> Line:
+        if line.spec is None or assumed not in line.notes:
+            return line
+        spec = replace(line.spec, validity_days=said.validity_days, not_after=said.not_after)
+        notes = tuple(note for note in line.notes if note != assumed)
+        return replace(line, spec=spec, notes=(*notes, f"Validity {said.validity.text}: from your sentence"))
+
+    return lines if assumed in plan.notes else Changed(lines, change)
 
 
 def _mapped(request: HttpRequest) -> dict[tuple[int, str], str]:
@@ -160,7 +190,7 @@ def where_keys_will_be(plan: IssuePlan, text: str, requester: Requester) -> str:
 
 def _said(request: HttpRequest, team: Team, keys: str) -> dict[str, Any]:
     """The sentence of the address, and for keys on servers the command that makes them with their CSRs."""
-    text = request.GET.get("text", "")[:_LONGEST_QUERY]
+    text = (request.POST.get("said", "") if request.method == "POST" else request.GET.get("text", ""))[:_LONGEST_QUERY]
     if request.method == "POST" or not text or keys != OWN:
         return {"said": text}
     try:

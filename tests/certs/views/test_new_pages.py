@@ -113,6 +113,21 @@ def test_order_in_words_is_asked_where_its_keys_will_be_and_an_address_keeps_it(
     assert (nonsense.status_code, 'class="notice is-bad"' in text_of(nonsense)) == (200, True)
 
 
+@pytest.mark.parametrize(
+    ("words", "days"), [("Certificates for api-1 and api-2, 60 days", 60), ("Certificates for api-1 and api-2", 90), ("", 90)]
+)
+def test_csrs_made_for_a_sentence_get_its_validity(portal: Portal, words: str, days: int) -> None:
+    """The sentence said 60 days, and the certificates were to be valid for 90."""
+    alice = signed_in("alice")
+    page = alice.get("/bulk/new/", {"keys": "own", "team": "web", "text": words})
+    assert ('name="said"' in page.content.decode()) == bool(words)
+    csrs = b"".join(csr_for(ec.generate_private_key(ec.SECP256R1()), f"api-{number}.example.com") for number in (1, 2)).decode()
+    order = alice.post("/bulk/new/", {"via": "csrs", "keys": "own", "team": "web", "csrs": csrs, "said": words}, follow=True)
+    text = text_of(order)
+    assert text.count(f">{days} days</td>") == 2
+    assert ("60 days: from your sentence" in text) == (days == 60)
+
+
 def test_long_order_in_words_is_drafted_and_says_where_its_keys_are(portal: Portal) -> None:
     names = ", ".join(f"a-host-with-a-long-name-number-{number}.example.com" for number in range(60))
     page = said(signed_in("alice"), f"Certificates for {names}")
