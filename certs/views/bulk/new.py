@@ -125,7 +125,7 @@ def _from_file(request: HttpRequest, requester: Requester) -> BulkOrder:
     # One octet more than is allowed tells a file that is too large, without reading all of it.
     data = upload.read(settings.PKI_BULK_MAX_BYTES + 1)
     name = str(upload.name or "")
-    lines = read_lines(data, filename=name, requester=requester, mapped=_mapped(request))
+    lines: Collection[Line] = read_lines(data, filename=name, requester=requester, mapped=_mapped(request))
     if request.POST.get("keys") == OWN:
         lines = Changed(_as_said(request, requester, lines), _with_csr_only)
     return draft(lines, requester=requester, title=name)
