@@ -53,7 +53,7 @@ from certs.requests.states import UNSIGNED
 from db.clock import database_now
 
 NAMED = 10
-_TEAMS_NAMED = 3  # teams of whose certificates some are named
+_TEAMS_NAMED = 3  # teams of whose certificates some are named; of more, none: only their numbers matter
 _UNSUBMITTED = (BulkOrder.State.JUDGING, BulkOrder.State.DRAFT)
 _Possessed = tuple[int, int, int]
 _UNDER_WAY = (BulkOrder.State.RUNNING, BulkOrder.State.PAUSED)
@@ -293,9 +293,10 @@ def _owned(person: Any, teams: tuple[Team, ...], possessed: Sequence[_Possessed]
     rows = active(Certificate.objects.filter(owner=person), now=now).order_by("not_after", "pk").select_related("request").only(*columns)
     named = {team.pk: team for team in teams}
     found = sorted(((named[pk], count, total) for pk, count, total in possessed), key=lambda one: one[0].name)
+    few = len(found) <= _TEAMS_NAMED
     return tuple(
-        Owned(team, count, total, tuple(row.first_name for row in rows.filter(team=team)[:NAMED]) if place < _TEAMS_NAMED else ())
-        for place, (team, count, total) in enumerate(found)
+        Owned(team, count, total, tuple(row.first_name for row in rows.filter(team=team)[:NAMED]) if few else ())
+        for team, count, total in found
     )
 
 
