@@ -119,6 +119,11 @@ class IntakeDefaults:
     max_items: int = 10_000
     today: date | None = None
 
+    @property
+    def validity_note(self) -> str:
+        """The assumption that is noted where nothing names a validity."""
+        return f"Validity {self.validity_days} days: the policy's default"
+
 
 @dataclass(frozen=True, slots=True)
 class IssuePlan:

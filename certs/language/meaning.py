@@ -342,7 +342,7 @@ def _offered() -> str:
 
 def _validity(asked: _Requested, defaults: IntakeDefaults, notes: list[str]) -> Validity:
     if not asked.lives:
-        notes.append(f"Validity {defaults.validity_days} days: the policy's default")
+        notes.append(defaults.validity_note)
         return Validity(defaults.validity_days)
     counted = [(validity_of(word, defaults.today), word) for word in asked.lives]
     _refuse_two([(validity.text, word) for (validity, _), word in counted], "validities")

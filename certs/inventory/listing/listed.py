@@ -74,8 +74,11 @@ class View:
                 return found
             vars(self)["_few"] = Few(None, in_time=False)  # reading them all took too long, and would again
         page = self.window(after=after, before=before)
-        is_all = page.newer is None and page.older is None
-        return page, Count(len(page.ids), exact=True) if is_all else self.count()
+        shown = len(page.ids)
+        if page.newer is None and page.older is None:
+            return page, Count(shown, exact=True)
+        total = self.count()
+        return page, total if total.exact else replace(total, number=max(total.number, shown + 1))  # there is another page
 
     def window(self, *, after: Position | None = None, before: Position | None = None, size: int = PAGE) -> Window:
         """Return the ids of a page. Raises InputRefused for a position of another order."""

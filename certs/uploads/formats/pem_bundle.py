@@ -71,7 +71,7 @@ def request_line(found: RequestFound, rules: Rules) -> Line:
     defaults = rules.defaults
     notes = (
         *stripped_notes(facts),
-        f"Validity {defaults.validity_days} days: the policy's default",
+        defaults.validity_note,
         f"Profile {defaults.profile}: the policy's default",
     )
     return Line(found.number, found.source, request_spec(facts, Validity(defaults.validity_days), defaults.profile), notes=notes)

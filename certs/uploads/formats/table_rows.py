@@ -177,7 +177,7 @@ def _key(text: str, defaults: IntakeDefaults, notes: list[str]) -> KeySpec:
 
 def _validity(text: str, defaults: IntakeDefaults, notes: list[str]) -> Validity:
     if not text:
-        notes.append(f"Validity {defaults.validity_days} days: the policy's default")
+        notes.append(defaults.validity_note)
         return Validity(defaults.validity_days)
     validity, more = read_validity(text, defaults)
     notes += more

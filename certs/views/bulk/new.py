@@ -145,7 +145,7 @@ def _as_said(request: HttpRequest, requester: Requester, lines: Collection[Line]
         return lines
     if not isinstance(plan, IssuePlan):
         return lines
-    assumed = f"Validity {defaults_for(requester.team, now=database_now()).validity_days} days: the policy's default"
+    assumed = defaults_for(requester.team, now=database_now()).validity_note
     said = plan.specs[0]
 
     def change(line: Line) -> Line:
